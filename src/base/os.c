@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+#include "base/os.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mman.h>
+
+#include "base/syscall.h"
+
+static bool is_error(long ret)
+{
+	return (unsigned long)ret > -4096UL;
+}
+
+void *os_reserve(size_t bytes)
+{
+	long ret = sys6(SYS_mmap, NULL, ALIGN_UP(bytes, PAGE_SIZE), PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return is_error(ret) ? NULL : (void *)ret;
+}
+
+void os_release(void *addr, size_t bytes)
+{
+	sys3(SYS_madvise, addr, bytes, MADV_DONTNEED);
+}
+
+void os_unreserve(void *addr, size_t bytes)
+{
+	if (addr)
+		sys2(SYS_munmap, addr, ALIGN_UP(bytes, PAGE_SIZE));
+}
+
+long os_read_file(const char *path, char *buf, size_t size)
+{
+	long fd = sys4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	size_t len = 0;
+	long ret = 0;
+
+	if (is_error(fd))
+		return fd;
+	while (len < size - 1) {
+		ret = sys3(SYS_read, fd, buf + len, size - 1 - len);
+		if (ret <= 0)
+			break;
+		len += (size_t)ret;
+	}
+	sys1(SYS_close, fd);
+	buf[len] = '\0';
+	return ret < 0 ? ret : (long)len;
+}
+
+void os_write(int fd, const char *buf, size_t len)
+{
+	while (len > 0) {
+		long ret = sys3(SYS_write, fd, buf, len);
+
+		if (ret <= 0)
+			return;
+		buf += ret;
+		len -= (size_t)ret;
+	}
+}
+
+unsigned int os_nr_cpus(void)
+{
+	u64 mask[128] = { 0 };
+	long bytes = sys3(SYS_sched_getaffinity, 0, sizeof(mask), mask);
+	unsigned int nr = 0;
+
+	for (long i = 0; i < bytes / (long)sizeof(u64); i++)
+		nr += (unsigned int)__builtin_popcountll(mask[i]);
+	return nr ? nr : 1;
+}
+
+int os_gettid(void)
+{
+	return (int)sys0(SYS_gettid);
+}

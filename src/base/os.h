@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory of weir's own, straight from the kernel: never from malloc, never inside the managed window.
+ *
+ * Reserved memory costs nothing until it is touched (MAP_NORESERVE), so tables are reserved at their largest size.
+ * Context of all: any thread, also signal handlers.
+ */
+#pragma once
+
+#include "base/types.h"
+
+/* Zero-filled read-write memory, `bytes` rounded up to pages; NULL when address space or RLIMIT_AS is exhausted. */
+void *os_reserve(size_t bytes);
+
+/* Gives physical pages back, the range stays and reads as zero again. */
+void os_release(void *addr, size_t bytes);
+
+void os_unreserve(void *addr, size_t bytes);
+
+/* Whole file into buf, NUL-terminated; returns its length (cut at size - 1) or -errno. */
+long os_read_file(const char *path, char *buf, size_t size);
+
+/* Writes all of it to a descriptor, ignoring errors: for messages. */
+void os_write(int fd, const char *buf, size_t len);
+
+unsigned int os_nr_cpus(void);
+int os_gettid(void);
