@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The address space by userfaultfd, without privilege (UFFD_USER_MODE_ONLY): pages enter by UFFDIO_COPY, which needs
+ * no TLB flush; they leave by UFFDIO_MOVE where the kernel has it, else by write-protect, copy and drop. The second
+ * way is also what single pages take that MOVE refuses (shared by fork, read-only mappings).
+ */
+#include "vm/vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/assert.h"
+#include "base/os.h"
+#include "base/syscall.h"
+#include "vm/uffd_abi.h"
+
+enum {
+	MOVE_RETRIES_MAX = 1000, /* of EAGAIN: the kernel's word for "somebody else holds that page table" */
+	UFFD_FD_MIN = 900, /* out of the way of descriptors that programs count on */
+};
+
+static bool is_error(long ret)
+{
+	return (unsigned long)ret > -4096UL;
+}
+
+static void *reserve(uintptr_t hint, size_t bytes, int prot)
+{
+	long ret = sys6(SYS_mmap, hint, bytes, prot,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (hint ? MAP_FIXED_NOREPLACE : 0), -1, 0);
+
+	return is_error(ret) ? NULL : (void *)ret;
+}
+
+int vm_open(struct vm *vm, const struct vm_config *cfg)
+{
+	size_t window_bytes = (size_t)cfg->nr_pages << PAGE_SHIFT;
+	u32 nr_frames = cfg->nr_steal_frames + cfg->nr_read_frames;
+	void *window, *frames, *zeros;
+
+	must(cfg->nr_pages > 0);
+	window = reserve(cfg->window_hint, window_bytes, PROT_NONE);
+	if (!window)
+		return cfg->window_hint ? -EEXIST : -ENOMEM;
+	frames = reserve(0, (size_t)nr_frames << PAGE_SHIFT, PROT_READ | PROT_WRITE);
+	zeros = reserve(0, VM_ZERO_PAGES << PAGE_SHIFT, PROT_READ);
+	if (!frames || !zeros) {
+		os_unreserve(window, window_bytes);
+		os_unreserve(frames, (size_t)nr_frames << PAGE_SHIFT);
+		os_unreserve(zeros, VM_ZERO_PAGES << PAGE_SHIFT);
+		return -ENOMEM;
+	}
+	/* A huge page in a frame would be more than the budget charged. */
+	sys3(SYS_madvise, frames, (size_t)nr_frames << PAGE_SHIFT, MADV_NOHUGEPAGE);
+	*vm = (struct vm){
+		.window = (uintptr_t)window,
+		.nr_pages = cfg->nr_pages,
+		.frames = (uintptr_t)frames,
+		.nr_steal_frames = cfg->nr_steal_frames,
+		.nr_frames = nr_frames,
+		.zeros = zeros,
+		.method = cfg->method,
+		.uffd = -1,
+		.pagemap = -1,
+	};
+	return 0;
+}
+
+void vm_close(struct vm *vm)
+{
+	if (vm->uffd >= 0)
+		sys1(SYS_close, vm->uffd);
+	if (vm->pagemap >= 0)
+		sys1(SYS_close, vm->pagemap);
+	os_unreserve((void *)vm->window, (size_t)vm->nr_pages << PAGE_SHIFT);
+	os_unreserve((void *)vm->frames, (size_t)vm->nr_frames << PAGE_SHIFT);
+	os_unreserve((void *)(uintptr_t)vm->zeros, VM_ZERO_PAGES << PAGE_SHIFT);
+	vm->uffd = vm->pagemap = -1;
+	vm->registered = false;
+}
+
+/* A userfaultfd with at least `features`; what the kernel offers goes to *offered. */
+static long uffd_open(u64 features, u64 *offered)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	long fd = sys1(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	long ret;
+
+	if (is_error(fd))
+		return fd;
+	ret = sys3(SYS_ioctl, fd, UFFDIO_API, &api);
+	if (is_error(ret)) {
+		sys1(SYS_close, fd);
+		return ret;
+	}
+	*offered = api.features;
+	return fd;
+}
+
+static long uffd_register(struct vm *vm, uintptr_t start, size_t bytes)
+{
+	struct uffdio_register reg = {
+		.range = { .start = start, .len = bytes },
+		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP,
+	};
+
+	return sys3(SYS_ioctl, vm->uffd, UFFDIO_REGISTER, &reg);
+}
+
+/* Asks for the offered features first: UFFDIO_API refuses unknown ones, and takes one call per descriptor. */
+static long uffd_choose(struct vm *vm)
+{
+	const u64 needed = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP;
+	u64 offered = 0, features = needed;
+	long fd = uffd_open(0, &offered);
+
+	if (is_error(fd))
+		return fd;
+	sys1(SYS_close, fd);
+	if ((offered & needed) != needed)
+		return -EINVAL;
+	if (vm->method == VM_METHOD_MOVE && !(offered & UFFD_FEATURE_MOVE))
+		return -EINVAL;
+	if (vm->method != VM_METHOD_COPY && (offered & UFFD_FEATURE_MOVE)) {
+		features |= UFFD_FEATURE_MOVE;
+		vm->method = VM_METHOD_MOVE;
+	} else {
+		vm->method = VM_METHOD_COPY;
+	}
+	return uffd_open(features, &offered);
+}
+
+/* Moves a descriptor out of the low numbers; keeps it where RLIMIT_NOFILE leaves no room. */
+static int fd_raise(int fd)
+{
+	long high = sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, UFFD_FD_MIN);
+
+	if (is_error(high))
+		return fd;
+	sys1(SYS_close, fd);
+	return (int)high;
+}
+
+int vm_register(struct vm *vm)
+{
+	long ret;
+
+	must(!vm->registered);
+	ret = uffd_choose(vm);
+	if (is_error(ret))
+		return (int)ret;
+	vm->uffd = fd_raise((int)ret);
+	ret = sys4(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
+	vm->pagemap = is_error(ret) ? -1 : fd_raise((int)ret);
+	/* Adopted memory is counted in small pages; khugepaged must not make large ones of it later. */
+	sys3(SYS_madvise, vm->window, (size_t)vm->nr_pages << PAGE_SHIFT, MADV_NOHUGEPAGE);
+	ret = uffd_register(vm, vm->frames, (size_t)vm->nr_steal_frames << PAGE_SHIFT);
+	if (!is_error(ret))
+		ret = uffd_register(vm, vm->window, (size_t)vm->nr_pages << PAGE_SHIFT);
+	if (is_error(ret)) {
+		sys1(SYS_close, vm->uffd);
+		vm->uffd = -1;
+		return (int)ret;
+	}
+	vm->registered = true;
+	return 0;
+}
+
+void *vm_table_alloc(size_t bytes)
+{
+	return os_reserve(bytes);
+}
+
+void vm_table_free(void *table, size_t bytes)
+{
+	os_unreserve(table, bytes);
+}
+
+void *vm_frame_data(const struct vm *vm, frame_t frame)
+{
+	check(frame.val < vm->nr_frames);
+	return (void *)(vm->frames + ((uintptr_t)frame.val << PAGE_SHIFT));
+}
+
+/*
+ * A call must stay within one mapping, and the kernel keeps neighbours of equal rights apart when they grew up apart:
+ * a run that it refuses with `refusal` is tried again at half the length.
+ */
+static bool shorten(u32 *step, long err, long refusal)
+{
+	if (err != refusal || *step == 1)
+		return false;
+	*step /= 2;
+	return true;
+}
+
+/* UFFDIO_COPY of nr pages; how many were copied, or -errno of the first. */
+static long uffd_copy(struct vm *vm, uintptr_t dst, uintptr_t src, u32 nr, u64 mode)
+{
+	u32 done = 0, step = nr;
+
+	while (done < nr) {
+		struct uffdio_copy copy = {
+			.dst = dst + ((uintptr_t)done << PAGE_SHIFT),
+			.src = src + ((uintptr_t)done << PAGE_SHIFT),
+			.len = (u64)min_u64(step, nr - done) << PAGE_SHIFT,
+			.mode = mode | UFFDIO_COPY_MODE_DONTWAKE,
+		};
+		long ret = sys3(SYS_ioctl, vm->uffd, UFFDIO_COPY, &copy);
+
+		if (copy.copy > 0)
+			done += (u32)(copy.copy >> PAGE_SHIFT);
+		else if (is_error(ret) && ret != -EAGAIN && !shorten(&step, ret, -ENOENT))
+			return done ? (long)done : ret;
+	}
+	return done;
+}
+
+long vm_install(struct vm *vm, vpn_t vpn, const void *src, u32 nr, bool protect)
+{
+	must(nr > 0 && nr <= VM_RUN_MAX);
+	must(vpn.val + nr <= vm->nr_pages);
+	return uffd_copy(vm, vm_address(vm, vpn), (uintptr_t)src, nr, protect ? UFFDIO_COPY_MODE_WP : 0);
+}
+
+static long uffd_protect(struct vm *vm, uintptr_t start, u32 nr, bool protect)
+{
+	struct uffdio_writeprotect wp = {
+		.range = { .start = start, .len = (u64)nr << PAGE_SHIFT },
+		.mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : UFFDIO_WRITEPROTECT_MODE_DONTWAKE,
+	};
+	long ret;
+
+	do {
+		ret = sys3(SYS_ioctl, vm->uffd, UFFDIO_WRITEPROTECT, &wp);
+	} while (ret == -EAGAIN);
+	return ret;
+}
+
+int vm_unprotect(struct vm *vm, vpn_t vpn, u32 nr)
+{
+	must(vpn.val + nr <= vm->nr_pages);
+	return (int)uffd_protect(vm, vm_address(vm, vpn), nr, false);
+}
+
+/* pagemap's bits 63 (present) and 62 (in the kernel's swap): either way the kernel has the page. */
+static int pages_present(struct vm *vm, uintptr_t addr, u32 nr, u8 *present)
+{
+	u64 entries[VM_RESIDENT_MAX];
+	long ret;
+
+	must(nr <= VM_RESIDENT_MAX);
+	if (vm->pagemap < 0)
+		return -ENOSYS;
+	ret = sys4(SYS_pread64, vm->pagemap, entries, nr * sizeof(u64), (addr >> PAGE_SHIFT) * sizeof(u64));
+	if (ret != (long)(nr * sizeof(u64)))
+		return is_error(ret) ? (int)ret : -EIO;
+	for (u32 i = 0; i < nr; i++)
+		present[i] = (entries[i] >> 62) != 0;
+	return 0;
+}
+
+int vm_resident(struct vm *vm, vpn_t vpn, u32 nr, u8 *present)
+{
+	return pages_present(vm, vm_address(vm, vpn), nr, present);
+}
+
+/*
+ * The way without MOVE: with the pages write-protected the program cannot change them under the copy. A page that
+ * the kernel cannot read (absent, or PROT_NONE) ends the run and is made writable again.
+ */
+static long steal_by_copy(struct vm *vm, uintptr_t src, uintptr_t dst, u32 nr)
+{
+	long done, ret = uffd_protect(vm, src, nr, true);
+
+	if (is_error(ret))
+		return ret;
+	done = uffd_copy(vm, dst, src, nr, 0);
+	if (done > 0)
+		sys3(SYS_madvise, src, (size_t)done << PAGE_SHIFT, MADV_DONTNEED);
+	if (done < (long)nr) {
+		u32 left = nr - (done > 0 ? (u32)done : 0);
+
+		ret = uffd_protect(vm, src + ((uintptr_t)(nr - left) << PAGE_SHIFT), left, false);
+		must(!is_error(ret));
+	}
+	return done;
+}
+
+/* MOVE said that the page is absent, or the frame taken: look where the page is before that is believed. */
+static long steal_look(struct vm *vm, uintptr_t src, uintptr_t dst, long err)
+{
+	u8 at_src = 1, at_dst = 0;
+
+	if (pages_present(vm, src, 1, &at_src) || pages_present(vm, dst, 1, &at_dst))
+		return err;
+	if (!at_src && at_dst)
+		return 1; /* it has moved all the same */
+	return at_src ? -EBUSY : -ENOENT;
+}
+
+static long steal_by_move(struct vm *vm, uintptr_t src, uintptr_t dst, u32 nr)
+{
+	u32 done = 0, step = nr;
+
+	for (int tries = 0; done < nr && tries < MOVE_RETRIES_MAX;) {
+		uintptr_t from = src + ((uintptr_t)done << PAGE_SHIFT);
+		uintptr_t to = dst + ((uintptr_t)done << PAGE_SHIFT);
+		struct uffdio_move move = {
+			.dst = to,
+			.src = from,
+			.len = (u64)min_u64(step, nr - done) << PAGE_SHIFT,
+			.mode = UFFDIO_MOVE_MODE_DONTWAKE,
+		};
+		long ret = sys3(SYS_ioctl, vm->uffd, UFFDIO_MOVE, &move);
+
+		if (move.move > 0) {
+			done += (u32)((u64)move.move >> PAGE_SHIFT);
+			tries = 0;
+		} else if (ret == -EAGAIN) {
+			tries++;
+		} else if (shorten(&step, ret, -EINVAL)) {
+			continue;
+		} else if (done) {
+			return done;
+		} else if (ret == -ENOENT || ret == -EEXIST) {
+			return steal_look(vm, from, to, ret);
+		} else {
+			return steal_by_copy(vm, from, to, 1);
+		}
+	}
+	return done ? (long)done : -EBUSY;
+}
+
+long vm_steal(struct vm *vm, vpn_t vpn, frame_t frame, u32 nr)
+{
+	uintptr_t src = vm_address(vm, vpn), dst = (uintptr_t)vm_frame_data(vm, frame);
+	long ret;
+
+	must(nr > 0 && nr <= VM_RUN_MAX);
+	must(vpn.val + nr <= vm->nr_pages);
+	must(frame.val + nr <= vm->nr_steal_frames);
+	if (vm->method == VM_METHOD_MOVE)
+		return steal_by_move(vm, src, dst, nr);
+	ret = steal_by_copy(vm, src, dst, nr);
+	return ret == -EFAULT ? steal_look(vm, src, dst, -EBUSY) : ret;
+}
+
+void vm_zap(struct vm *vm, vpn_t vpn, u32 nr)
+{
+	must(vpn.val + nr <= vm->nr_pages);
+	sys3(SYS_madvise, vm_address(vm, vpn), (size_t)nr << PAGE_SHIFT, MADV_DONTNEED);
+}
+
+void vm_zap_frames(struct vm *vm, frame_t frame, u32 nr)
+{
+	must(frame.val + nr <= vm->nr_frames);
+	sys3(SYS_madvise, vm_frame_data(vm, frame), (size_t)nr << PAGE_SHIFT, MADV_DONTNEED);
+}
+
+int vm_protect_range(struct vm *vm, vpn_t vpn, u32 nr, unsigned int prot)
+{
+	must(vpn.val + nr <= vm->nr_pages);
+	return (int)sys3(SYS_mprotect, vm_address(vm, vpn), (size_t)nr << PAGE_SHIFT,
+			 (prot & VM_READ ? PROT_READ : 0) | (prot & VM_WRITE ? PROT_WRITE : 0) |
+				 (prot & VM_EXEC ? PROT_EXEC : 0));
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * SECOND SEAM: what the core needs of an address space. uffd.c implements it with userfaultfd; the model checker
+ * implements it with an array of simulated pages.
+ *
+ * Two ranges. The *window* is the program's memory, named by virtual page number. The *frames* are page-sized places
+ * out of the program's reach, named by frame number: the first nr_steal_frames take pages that leave the window, the
+ * others are plain memory that swap-in reads into.
+ *
+ * Rules that the implementation relies on, and the core keeps:
+ *   - a page's PTE lock is held around install, steal, unprotect and zap of that page;
+ *   - install is asked only for pages that the core believes absent, steal only for present ones. The answer is
+ *     believed over the core's own word: the program may have called the kernel behind our back.
+ * Context of all but open, close and register: any thread, also signal handlers.
+ */
+#pragma once
+
+#include "base/types.h"
+
+/* Number of a page in the window, from its start. */
+typedef struct {
+	u32 val;
+} vpn_t;
+
+/* Number of a frame. */
+typedef struct {
+	u32 val;
+} frame_t;
+
+enum {
+	VM_RUN_MAX = 64, /* the longest run of pages in one call */
+	VM_ZERO_PAGES = VM_RUN_MAX,
+};
+
+enum vm_prot { VM_NONE = 0, VM_READ = 1, VM_WRITE = 2, VM_EXEC = 4 };
+
+enum vm_method { VM_METHOD_AUTO, VM_METHOD_MOVE, VM_METHOD_COPY };
+
+struct vm_config {
+	uintptr_t window_hint; /* exact address of the window; 0: anywhere */
+	u32 nr_pages;
+	u32 nr_steal_frames;
+	u32 nr_read_frames;
+	enum vm_method method;
+};
+
+struct vm {
+	uintptr_t window;
+	u32 nr_pages;
+	u32 nr_steal_frames, nr_frames;
+	uintptr_t frames;
+	const void *zeros; /* VM_ZERO_PAGES pages that read as zero */
+	enum vm_method method; /* VM_METHOD_MOVE or VM_METHOD_COPY once registered */
+	int uffd, pagemap;
+	bool registered;
+};
+
+/* Reserves both ranges, nothing accessible, no descriptor opened. 0, -ENOMEM, -EEXIST (the hint is taken). */
+int must_check vm_open(struct vm *vm, const struct vm_config *cfg);
+void vm_close(struct vm *vm);
+
+/*
+ * From here on a first touch in the window, and a write to a protected page, is a fault for the core to serve.
+ * 0; -ENOSYS, -EPERM (no userfaultfd); -EINVAL (too old, or the forced method is missing).
+ */
+int must_check vm_register(struct vm *vm);
+
+/* Zero-filled memory for the core's tables, costs nothing until touched; NULL if there is no address space. */
+void *vm_table_alloc(size_t bytes);
+void vm_table_free(void *table, size_t bytes);
+
+/*
+ * Puts copies of `nr` consecutive source pages into consecutive absent pages, from the first on; write-protected if
+ * `protect`. Returns how many were installed (> 0), or -EEXIST if the first one is present, or another -errno.
+ */
+long must_check vm_install(struct vm *vm, vpn_t vpn, const void *src, u32 nr, bool protect);
+
+/*
+ * Takes `nr` consecutive pages out of the window into consecutive empty frames. Returns how many left (> 0), or for
+ * the first page -ENOENT (it is absent) or another -errno (it cannot leave now).
+ */
+long must_check vm_steal(struct vm *vm, vpn_t vpn, frame_t frame, u32 nr);
+
+/* Lets present pages be written again. */
+int must_check vm_unprotect(struct vm *vm, vpn_t vpn, u32 nr);
+
+/* Drops pages: absent afterwards. vm_zap_frames likewise for frames. Cannot fail on valid ranges. */
+void vm_zap(struct vm *vm, vpn_t vpn, u32 nr);
+void vm_zap_frames(struct vm *vm, frame_t frame, u32 nr);
+
+/* The frame's bytes. A steal frame is readable only while it holds a page. */
+void *vm_frame_data(const struct vm *vm, frame_t frame);
+
+/* Access rights of window pages, enum vm_prot. 0 or -ENOMEM (too many mappings). */
+int must_check vm_protect_range(struct vm *vm, vpn_t vpn, u32 nr, unsigned int prot);
+
+/* One byte per page: non-zero where the kernel has a page. 0 or -errno. nr <= VM_RESIDENT_MAX. */
+enum { VM_RESIDENT_MAX = 256 };
+int must_check vm_resident(struct vm *vm, vpn_t vpn, u32 nr, u8 *present);
+
+static inline uintptr_t vm_address(const struct vm *vm, vpn_t vpn)
+{
+	return vm->window + ((uintptr_t)vpn.val << PAGE_SHIFT);
+}
+
+static inline bool vm_owns(const struct vm *vm, uintptr_t addr)
+{
+	return addr - vm->window < (uintptr_t)vm->nr_pages << PAGE_SHIFT;
+}
+
+static inline vpn_t vm_vpn(const struct vm *vm, uintptr_t addr)
+{
+	return (vpn_t){ (u32)((addr - vm->window) >> PAGE_SHIFT) };
+}
