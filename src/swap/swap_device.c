@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The table of drivers, and their specifications in text. Every option is a row of data, so that all drivers check
+ * values, and complain, in the same way.
+ */
+#include "swap/swap_device.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/parse.h"
+#include "base/print.h"
+#include "swap/brd.h"
+#include "swap/zcomp.h"
+#include "swap/zram.h"
+
+enum option_kind {
+	OPTION_SIZE, /* u64, bytes */
+	OPTION_DURATION, /* u64, nanoseconds */
+	OPTION_INT, /* int */
+	OPTION_ALGO, /* enum zcomp_algo */
+};
+
+struct option {
+	const char *name;
+	enum option_kind kind;
+	u64 min, max; /* not for OPTION_ALGO */
+	size_t offset; /* of the field in struct swap_device_config */
+	const char *help;
+};
+
+/* Slots are numbered with 32 bits and a driver may put tags beside: this leaves room for both. */
+#define DEVICE_BYTES_MAX ((u64)4 << 40)
+
+#define OPTION_SIZE_ROW                                                                                                \
+	{                                                                                                              \
+		"size", OPTION_SIZE, PAGE_SIZE, DEVICE_BYTES_MAX, offsetof(struct swap_device_config, size),           \
+			"uncompressed bytes that the device holds"                                                     \
+	}
+
+static const struct option zram_options[] = {
+	{ "algo", OPTION_ALGO, 0, 0, offsetof(struct swap_device_config, algo), "lz4 or zstd" },
+	{ "level", OPTION_INT, 1, 19, offsetof(struct swap_device_config, level),
+	  "zstd: higher compresses more; lz4: higher is faster" },
+	OPTION_SIZE_ROW,
+	{ .name = NULL },
+};
+
+static const struct option brd_options[] = {
+	OPTION_SIZE_ROW,
+	{ "read_delay", OPTION_DURATION, 0, 60000000000ull, offsetof(struct swap_device_config, read_delay_ns),
+	  "sleep after each read" },
+	{ .name = NULL },
+};
+
+static const struct {
+	const struct swap_driver *driver;
+	const struct option *options;
+} driver_options[] = {
+	{ &zram_driver, zram_options },
+	{ &brd_driver, brd_options },
+};
+
+const struct swap_driver *const swap_drivers[] = { &zram_driver, &brd_driver, NULL };
+
+enum { TOKEN_SIZE = 64, LIST_SIZE = 160 };
+
+/* One "driver" or "option=value" of the specification, cut out so that it ends in NUL. */
+struct token {
+	char name[TOKEN_SIZE];
+	char value[TOKEN_SIZE];
+	bool has_value;
+};
+
+struct parser {
+	struct swap_device_config *cfg;
+	char *err;
+	size_t err_size;
+};
+
+/* Makes "a, b, c". */
+static void list_append(char *list, const char *name)
+{
+	size_t len = strlen(list);
+
+	print_to(list + len, LIST_SIZE - len, "%s%s", len ? ", " : "", name);
+}
+
+static int unknown_driver(struct parser *p, const char *name)
+{
+	char known[LIST_SIZE] = "";
+
+	for (size_t i = 0; swap_drivers[i]; i++)
+		list_append(known, swap_drivers[i]->name);
+	print_to(p->err, p->err_size, "unknown swap device \"%s\" (known: %s)", name, known);
+	return -EINVAL;
+}
+
+static int unknown_option(struct parser *p, const struct option *options, const char *name)
+{
+	char known[LIST_SIZE] = "";
+
+	for (; options->name; options++)
+		list_append(known, options->name);
+	print_to(p->err, p->err_size, "%s: unknown option \"%s\" (known: %s)", p->cfg->driver, name, known);
+	return -EINVAL;
+}
+
+/* What a good value looks like. */
+static void describe_expected(char *text, size_t size, const struct option *o)
+{
+	char min[16], max[16];
+
+	switch (o->kind) {
+	case OPTION_SIZE:
+		print_to(text, size, "%s to %s, such as 512M", print_size(min, sizeof(min), o->min),
+			 print_size(max, sizeof(max), o->max));
+		break;
+	case OPTION_DURATION:
+		print_to(text, size, "a time up to %llus, such as 10us or 1ms",
+			 (unsigned long long)o->max / 1000000000);
+		break;
+	case OPTION_INT:
+		print_to(text, size, "%llu to %llu", (unsigned long long)o->min, (unsigned long long)o->max);
+		break;
+	case OPTION_ALGO:
+		text[0] = '\0';
+		for (size_t i = 0; zcomp_algos[i]; i++) {
+			size_t len = strlen(text);
+
+			print_to(text + len, size - len, "%s%s", i ? " or " : "", zcomp_algos[i]->name);
+		}
+		break;
+	}
+}
+
+static int bad_value(struct parser *p, const struct option *o, const struct token *t)
+{
+	char expected[LIST_SIZE];
+
+	describe_expected(expected, sizeof(expected), o);
+	print_to(p->err, p->err_size, "%s: %s=%s: expected %s", p->cfg->driver, t->name, t->value, expected);
+	return -EINVAL;
+}
+
+/* 0 if the text is a good value for the option, which it then has. */
+static int option_set(const struct option *o, const char *text, struct swap_device_config *cfg)
+{
+	void *field = (char *)cfg + o->offset;
+	u64 value;
+	s64 number;
+	int ret;
+
+	switch (o->kind) {
+	case OPTION_SIZE:
+	case OPTION_DURATION:
+		ret = o->kind == OPTION_SIZE ? parse_size(text, &value) : parse_duration(text, &value);
+		if (!ret && (value < o->min || value > o->max))
+			ret = -ERANGE;
+		if (!ret)
+			*(u64 *)field = value;
+		return ret;
+	case OPTION_INT:
+		ret = parse_int(text, (s64)o->min, (s64)o->max, &number);
+		if (!ret)
+			*(int *)field = (int)number;
+		return ret;
+	case OPTION_ALGO:
+		for (size_t i = 0; zcomp_algos[i]; i++) {
+			if (strcmp(text, zcomp_algos[i]->name) == 0) {
+				*(enum zcomp_algo *)field = (enum zcomp_algo)i;
+				return 0;
+			}
+		}
+		return -EINVAL;
+	}
+	return -EINVAL;
+}
+
+/* What is too long to mean anything ends in dots: it is shown so and parses as nothing. */
+static void token_copy(char *dst, const char *src, size_t len)
+{
+	if (len >= TOKEN_SIZE) {
+		memcpy(dst, src, TOKEN_SIZE - 4);
+		memcpy(dst + TOKEN_SIZE - 4, "...", 4);
+		return;
+	}
+	memcpy(dst, src, len);
+	dst[len] = '\0';
+}
+
+/* Cuts "name[=value]" off *text, up to `end` or the end; false at the end of the text. */
+static bool token_next(const char **text, char end, struct token *t)
+{
+	const char *start = *text;
+	size_t len, name_len;
+
+	if (!start)
+		return false;
+	len = (size_t)(strchrnul(start, end) - start);
+	name_len = (size_t)(strchrnul(start, '=') - start);
+	t->has_value = name_len < len;
+	if (!t->has_value)
+		name_len = len;
+	token_copy(t->name, start, name_len);
+	token_copy(t->value, t->has_value ? start + name_len + 1 : "", t->has_value ? len - name_len - 1 : 0);
+	*text = start[len] ? start + len + 1 : NULL;
+	return true;
+}
+
+static int parse_option(struct parser *p, const struct option *options, const struct token *t, u32 *seen)
+{
+	for (u32 i = 0; options[i].name; i++) {
+		const struct option *o = &options[i];
+
+		if (strcmp(t->name, o->name) != 0)
+			continue;
+		if (!t->has_value) {
+			print_to(p->err, p->err_size, "%s: option \"%s\" has no value (%s=...: %s)", p->cfg->driver,
+				 o->name, o->name, o->help);
+			return -EINVAL;
+		}
+		if (*seen & 1u << i) {
+			print_to(p->err, p->err_size, "%s: option \"%s\" is given twice", p->cfg->driver, o->name);
+			return -EINVAL;
+		}
+		*seen |= 1u << i;
+		return option_set(o, t->value, p->cfg) ? bad_value(p, o, t) : 0;
+	}
+	return unknown_option(p, options, t->name);
+}
+
+int swap_device_parse(const char *spec, struct swap_device_config *cfg, char *err, size_t err_size)
+{
+	struct parser p = { .cfg = cfg, .err = err, .err_size = err_size };
+	const struct option *options = NULL;
+	struct token t;
+	u32 seen = 0;
+
+	*cfg = (struct swap_device_config){ .algo = ZCOMP_LZ4 };
+	(void)token_next(&spec, ':', &t);
+	for (size_t i = 0; i < ARRAY_SIZE(driver_options) && !t.has_value; i++) {
+		if (strcmp(t.name, driver_options[i].driver->name) == 0) {
+			cfg->driver = driver_options[i].driver->name;
+			options = driver_options[i].options;
+		}
+	}
+	if (!options)
+		return unknown_driver(&p, t.name);
+	while (token_next(&spec, ',', &t)) {
+		int ret = parse_option(&p, options, &t, &seen);
+
+		if (ret)
+			return ret;
+	}
+	if (options == zram_options && !cfg->level)
+		cfg->level = zcomp_algos[cfg->algo]->level_default;
+	return 0;
+}
+
+int swap_device_open(const struct swap_device_config *cfg, struct swap_device **out)
+{
+	if (cfg->size < PAGE_SIZE || cfg->size > DEVICE_BYTES_MAX)
+		return -EINVAL;
+	for (size_t i = 0; swap_drivers[i]; i++) {
+		if (strcmp(cfg->driver, swap_drivers[i]->name) == 0)
+			return swap_drivers[i]->open(cfg, out);
+	}
+	return -EINVAL;
+}

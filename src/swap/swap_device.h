@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A swap device: an array of page-sized slots. What a driver implements and what the core promises.
+ *
+ * The core promises, per slot: at most one operation at a time (the slot's pin, mm/swap_table.h, is held around it),
+ * so a driver needs no lock for a slot's own data. Operations on different slots run in parallel on any thread,
+ * signal handlers among them: no malloc, no stdio, bounded stack (2 KiB besides callees'), errno untouched.
+ * The core never reads a slot that it has not written since the last discard.
+ */
+#pragma once
+
+#include "base/types.h"
+
+enum swap_device_flags {
+	SWAP_SYNCHRONOUS_IO = 1 << 0, /* read completes in the caller, at memory speed: the swap cache may be skipped */
+	SWAP_DISCARD = 1 << 1, /* discard frees something: the core calls it when the last user of a slot goes */
+};
+
+/*
+ * Memory that a device takes while the core tries to free some. charge() is called before `pages` new pages are
+ * touched and may refuse with -ENOMEM, which the device reports as a failed write (-ENOSPC); uncharge() after they are
+ * gone. Both are cheap and may be called under the device's locks. NULL functions mean that nobody counts.
+ */
+struct swap_memory {
+	int (*charge)(void *ctx, u64 pages);
+	void (*uncharge)(void *ctx, u64 pages);
+	void *ctx;
+};
+
+/* After zram's mm_stat; bytes unless the name says otherwise. Lockless sums: exact when the device is idle. */
+struct swap_device_stats {
+	u64 orig_data_size; /* slots in use, uncompressed; same-filled ones included */
+	u64 compr_data_size; /* what they compress to, without the store's losses */
+	u64 mem_used_total; /* pages the store holds */
+	u64 mem_used_max;
+	u64 same_pages; /* same-filled slots: they cost no store */
+	u64 huge_pages; /* incompressible slots, kept raw */
+	u64 failed_writes, failed_reads;
+};
+
+struct swap_device;
+
+struct swap_device_ops {
+	/* Both 0 or -errno. -EIO from read: the data is gone or wrong; the buffer's contents are undefined then. */
+	int (*read)(struct swap_device *dev, u32 slot, void *page);
+	int (*write)(struct swap_device *dev, u32 slot, const void *page);
+	/* Forgets the slot's data; called before the slot can be handed out again. Also for slots never written. */
+	void (*discard)(struct swap_device *dev, u32 slot);
+	void (*stats)(struct swap_device *dev, struct swap_device_stats *stats);
+	/* No operation is running and none follows. Frees dev itself. */
+	void (*close)(struct swap_device *dev);
+};
+
+struct swap_device {
+	const struct swap_device_ops *ops;
+	const char *name; /* "zram" */
+	u32 flags; /* enum swap_device_flags */
+	u32 nr_slots;
+	struct swap_memory memory; /* set by the core at swapon, before the first operation */
+};
+
+/* Parsed form of a specification such as "zram:algo=zstd,level=3". */
+enum zcomp_algo { ZCOMP_LZ4, ZCOMP_ZSTD };
+
+struct swap_device_config {
+	const char *driver; /* points to static text: "zram", "brd" */
+	u64 size; /* bytes; 0 lets the caller of swap_device_open choose */
+	enum zcomp_algo algo; /* zram */
+	int level; /* zram */
+	u64 read_delay_ns; /* brd */
+};
+
+/*
+ * Reads a specification "driver[:option=value,...]". On -EINVAL one line in `err` says what was found and what was
+ * expected; it names neither weir nor the command. Never allocates.
+ */
+int must_check swap_device_parse(const char *spec, struct swap_device_config *cfg, char *err, size_t err_size);
+
+/* Opens the device with cfg->size / 4096 slots. 0 or -errno (-ENOMEM). Not from a signal handler. */
+int must_check swap_device_open(const struct swap_device_config *cfg, struct swap_device **out);
+
+/* Drivers by name, one line of help each; NULL-ended. */
+struct swap_driver {
+	const char *name;
+	const char *help; /* "compressed memory: algo=lz4|zstd, level=N, size=SIZE" */
+	int (*open)(const struct swap_device_config *cfg, struct swap_device **out);
+};
+
+extern const struct swap_driver *const swap_drivers[];

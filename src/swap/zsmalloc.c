@@ -1,0 +1,639 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The states of a zspage, with the list that holds it in that state:
+ *
+ *                 charge, take an object              take            take
+ *   VACANT ------------------------------> partial 0 <----> partial 3 <----> full (on no list)
+ *     ^  no memory behind it                  |  ^   free             free
+ *     |                                       v  |
+ *     +--------- zs_trim: release --------- EMPTY   still charged; at most EMPTY_PAGES_MAX pages, then all go at once
+ *
+ * Objects are taken from the fullest partial list first, so that the thin zspages run empty.
+ *
+ * Locks: pool->trim_lock, then one class->lock at a time. The charge hook is called under a class lock; memory is
+ * released under trim_lock alone.
+ */
+#include "swap/zsmalloc.h"
+
+#include <errno.h>
+
+#include "base/assert.h"
+#include "base/os.h"
+#include "swap/pages.h"
+#include "sync/lock.h"
+
+enum {
+	SIZE_STEP = 64, /* half of it is lost per object on average: 2 % of a typical one */
+	NR_SIZES = (int)PAGE_SIZE / SIZE_STEP,
+	ZSPAGE_PAGES_MAX = 8,
+	TAIL_LOSS_MAX_PERCENT = 3, /* of a zspage; the shortest run that keeps to it is chosen */
+	NR_PARTIAL = 4,
+	SPARE_OBJECTS = 1024, /* a replacing write holds two objects for a moment */
+	EMPTY_PAGES_MAX = 64, /* what one flush of all other CPUs' TLBs is spread over */
+};
+
+#define ARENA_BYTES_MAX ((u64)4 << 40)
+#define ARENA_BYTES_MIN ((u64)64 << 20)
+
+#define ZSPAGE_NONE 0xffffffffu /* ends a list */
+#define ZSPAGE_FULL 0xfffffffeu /* on no list */
+#define OBJ_NONE 0xffffu
+
+/*
+ * A class whose zspage is one object keeps only `next` per zspage, as it is full or empty and so never partial: the
+ * other fields must not be touched there.
+ */
+struct zspage {
+	u32 next; /* within the list of its state */
+	u32 prev; /* partial lists only */
+	u16 nr_used;
+	u16 nr_carved; /* objects from here on were never used: reading them would touch their pages */
+	u16 free; /* first of the freed objects below nr_carved; the chain runs through the objects themselves */
+	u16 reserved;
+};
+
+_Static_assert(sizeof(struct zspage) == 16, "at most 8 bytes per object of half a page");
+_Static_assert(ZSPAGE_PAGES_MAX * (int)PAGE_SIZE / SIZE_STEP < (int)OBJ_NONE, "object numbers fit 16 bits");
+
+/* Everything below `lock` is written and read under it, except what zs_create() sets once. */
+struct zs_class {
+	char *base; /* set once, as the next five */
+	char *zspages;
+	u32 size;
+	u32 nr_objs; /* per zspage */
+	u32 nr_pages; /* per zspage */
+	u32 nr_zspages_max;
+
+	struct mutex lock;
+	u32 nr_zspages; /* ever used: they have a state; those above have none and count as vacant */
+	u32 partial[NR_PARTIAL]; /* list heads */
+	u32 empty;
+	u32 vacant;
+	u64 nr_objects;
+} __attribute__((aligned(64)));
+
+struct zs_pool {
+	struct page_account account;
+	void *arena;
+	size_t arena_bytes;
+	void *descriptors;
+	size_t descriptor_bytes;
+	u32 nr_classes;
+	u8 class_of_size[NR_SIZES + 1]; /* by size / SIZE_STEP, rounded up */
+	struct zs_class classes[NR_SIZES];
+
+	/* Pages of all empty zspages. Changed under the class lock, read by anyone: a stale value trims late. */
+	struct atomic64 nr_empty_pages;
+	struct mutex trim_lock; /* guards what follows */
+	u32 trimmed[NR_SIZES]; /* zspages taken off their class's empty list, by class */
+	struct page_batch batch;
+};
+
+/* A handle: class in bits 48..55, object in 32..47, zspage in 0..31. */
+static struct zs_handle handle_make(u32 class, u32 zspage, u32 obj)
+{
+	return (struct zs_handle){ (u64)class << 48 | (u64)obj << 32 | zspage };
+}
+
+static u32 handle_class(struct zs_handle handle)
+{
+	return (u32)(handle.value >> 48);
+}
+
+static u32 handle_obj(struct zs_handle handle)
+{
+	return (u32)(handle.value >> 32) & 0xffff;
+}
+
+static u32 handle_zspage(struct zs_handle handle)
+{
+	return (u32)handle.value;
+}
+
+static size_t class_zspage_bytes(const struct zs_class *class)
+{
+	return (size_t)class->nr_pages << PAGE_SHIFT;
+}
+
+static size_t class_descriptor_bytes(const struct zs_class *class)
+{
+	return class->nr_objs == 1 ? sizeof(u32) : sizeof(struct zspage);
+}
+
+static struct zspage *class_zspage(const struct zs_class *class, u32 no)
+{
+	must(no < class->nr_zspages);
+	return (void *)(class->zspages + no * class_descriptor_bytes(class));
+}
+
+static char *class_zspage_addr(const struct zs_class *class, u32 no)
+{
+	return class->base + no * class_zspage_bytes(class);
+}
+
+static u16 *class_free_link(const struct zs_class *class, u32 no, u32 obj)
+{
+	return (void *)(class_zspage_addr(class, no) + (size_t)obj * class->size);
+}
+
+/* Lists. Empty and vacant ones are stacks linked by `next`; partial ones lose members from their middle. */
+
+static void stack_push_locked(struct zs_class *class, u32 *head, u32 no)
+{
+	must(mutex_is_locked(&class->lock));
+	class_zspage(class, no)->next = *head;
+	*head = no;
+}
+
+static u32 stack_pop_locked(struct zs_class *class, u32 *head)
+{
+	u32 no = *head;
+
+	must(mutex_is_locked(&class->lock));
+	if (no != ZSPAGE_NONE) {
+		struct zspage *zspage = class_zspage(class, no);
+
+		*head = zspage->next;
+		zspage->next = ZSPAGE_FULL;
+	}
+	return no;
+}
+
+/* The list for a zspage with nr_used objects; NULL for an empty or full one. */
+static u32 *class_partial_head(struct zs_class *class, u32 nr_used)
+{
+	if (nr_used == 0 || nr_used == class->nr_objs)
+		return NULL;
+	return &class->partial[nr_used * NR_PARTIAL / class->nr_objs];
+}
+
+static void partial_add_locked(struct zs_class *class, u32 *head, u32 no)
+{
+	struct zspage *zspage = class_zspage(class, no);
+
+	zspage->next = *head;
+	zspage->prev = ZSPAGE_NONE;
+	if (*head != ZSPAGE_NONE)
+		class_zspage(class, *head)->prev = no;
+	*head = no;
+}
+
+static void partial_del_locked(struct zs_class *class, u32 *head, u32 no)
+{
+	struct zspage *zspage = class_zspage(class, no);
+
+	if (zspage->next != ZSPAGE_NONE)
+		class_zspage(class, zspage->next)->prev = zspage->prev;
+	if (zspage->prev != ZSPAGE_NONE) {
+		class_zspage(class, zspage->prev)->next = zspage->next;
+	} else {
+		must(*head == no);
+		*head = zspage->next;
+	}
+	zspage->next = ZSPAGE_FULL;
+}
+
+static void zspage_set_used_locked(struct zs_class *class, u32 no, u32 nr_used)
+{
+	struct zspage *zspage = class_zspage(class, no);
+	u32 *from = class_partial_head(class, zspage->nr_used);
+	u32 *to = class_partial_head(class, nr_used);
+
+	zspage->nr_used = (u16)nr_used;
+	if (from == to)
+		return;
+	if (from)
+		partial_del_locked(class, from, no);
+	if (to)
+		partial_add_locked(class, to, no);
+}
+
+/* Taking and giving one object */
+
+static u32 zspage_take_object_locked(struct zs_class *class, u32 no)
+{
+	struct zspage *zspage = class_zspage(class, no);
+	u32 obj;
+
+	class->nr_objects++;
+	if (class->nr_objs == 1)
+		return 0;
+	if (zspage->free != OBJ_NONE) {
+		obj = zspage->free;
+		zspage->free = *class_free_link(class, no, obj);
+	} else {
+		obj = zspage->nr_carved++;
+	}
+	must(obj < class->nr_objs);
+	zspage_set_used_locked(class, no, zspage->nr_used + 1u);
+	return obj;
+}
+
+/* Returns true if the zspage is empty now. */
+static bool zspage_give_object_locked(struct zs_class *class, u32 no, u32 obj)
+{
+	struct zspage *zspage = class_zspage(class, no);
+
+	must(class->nr_objects > 0);
+	class->nr_objects--;
+	if (class->nr_objs == 1) {
+		must(zspage->next == ZSPAGE_FULL);
+		return true;
+	}
+	must(obj < zspage->nr_carved);
+	must(zspage->nr_used > 0);
+	*class_free_link(class, no, obj) = zspage->free;
+	zspage->free = (u16)obj;
+	zspage_set_used_locked(class, no, zspage->nr_used - 1u);
+	if (zspage->nr_used > 0)
+		return false;
+	zspage->free = OBJ_NONE;
+	zspage->nr_carved = 0;
+	return true;
+}
+
+/* A zspage with memory behind it and a free object. */
+static u32 class_find_locked(struct zs_pool *pool, struct zs_class *class)
+{
+	u32 no;
+
+	for (int i = NR_PARTIAL - 1; i >= 0; i--) {
+		if (class->partial[i] != ZSPAGE_NONE)
+			return class->partial[i];
+	}
+	no = stack_pop_locked(class, &class->empty);
+	if (no != ZSPAGE_NONE)
+		atomic64_fetch_sub(&pool->nr_empty_pages, class->nr_pages);
+	return no;
+}
+
+static int class_grow_locked(struct zs_pool *pool, struct zs_class *class, u32 *no)
+{
+	bool is_new = class->vacant == ZSPAGE_NONE;
+	int ret;
+
+	if (is_new && class->nr_zspages == class->nr_zspages_max)
+		return -ENOSPC;
+	ret = page_account_charge(&pool->account, class->nr_pages);
+	if (ret)
+		return ret;
+	if (!is_new) {
+		*no = stack_pop_locked(class, &class->vacant);
+		return 0;
+	}
+	*no = class->nr_zspages++;
+	class_zspage(class, *no)->next = ZSPAGE_FULL;
+	if (class->nr_objs > 1)
+		class_zspage(class, *no)->free = OBJ_NONE;
+	return 0;
+}
+
+static int class_alloc(struct zs_pool *pool, u32 index, bool may_grow, struct zs_handle *handle)
+{
+	struct zs_class *class = &pool->classes[index];
+	int ret = 0;
+	u32 no;
+
+	mutex_lock(&class->lock);
+	no = class_find_locked(pool, class);
+	if (no == ZSPAGE_NONE)
+		ret = may_grow ? class_grow_locked(pool, class, &no) : -ENOMEM;
+	if (!ret)
+		*handle = handle_make(index, no, zspage_take_object_locked(class, no));
+	mutex_unlock(&class->lock);
+	return ret;
+}
+
+/* Gives all empty zspages back. They are nobody's between leaving the empty list and entering the vacant one. */
+static void zs_trim_locked(struct zs_pool *pool)
+{
+	must(mutex_is_locked(&pool->trim_lock));
+	for (u32 i = 0; i < pool->nr_classes; i++) {
+		struct zs_class *class = &pool->classes[i];
+
+		mutex_lock(&class->lock);
+		pool->trimmed[i] = class->empty;
+		class->empty = ZSPAGE_NONE;
+		for (u32 no = pool->trimmed[i]; no != ZSPAGE_NONE; no = class_zspage(class, no)->next) {
+			page_batch_add(&pool->batch, class_zspage_addr(class, no), class->nr_pages);
+			atomic64_fetch_sub(&pool->nr_empty_pages, class->nr_pages);
+		}
+		mutex_unlock(&class->lock);
+	}
+	page_account_uncharge(&pool->account, page_batch_flush(&pool->batch));
+	for (u32 i = 0; i < pool->nr_classes; i++) {
+		struct zs_class *class = &pool->classes[i];
+		u32 no = pool->trimmed[i];
+
+		if (no == ZSPAGE_NONE)
+			continue;
+		mutex_lock(&class->lock);
+		while (no != ZSPAGE_NONE) {
+			u32 next = class_zspage(class, no)->next;
+
+			stack_push_locked(class, &class->vacant, no);
+			no = next;
+		}
+		mutex_unlock(&class->lock);
+	}
+}
+
+/*
+ * Whoever finds the lock taken leaves the work to its holder, who looks again after unlocking: the pages were added
+ * before the lock was tried.
+ */
+static void zs_trim_if_needed(struct zs_pool *pool)
+{
+	while (atomic64_read(&pool->nr_empty_pages) > EMPTY_PAGES_MAX && mutex_trylock(&pool->trim_lock)) {
+		zs_trim_locked(pool);
+		mutex_unlock(&pool->trim_lock);
+	}
+}
+
+int zs_alloc(struct zs_pool *pool, u32 size, struct zs_handle *handle)
+{
+	u32 index;
+	int ret;
+
+	must(size > 0);
+	must(size <= PAGE_SIZE);
+	index = pool->class_of_size[DIV_ROUND_UP(size, SIZE_STEP)];
+	ret = class_alloc(pool, index, true, handle);
+	if (!ret)
+		return 0;
+	/* No memory to be had: other classes' empty zspages may make room, else a place that is larger than needed. */
+	mutex_lock(&pool->trim_lock);
+	zs_trim_locked(pool);
+	mutex_unlock(&pool->trim_lock);
+	ret = class_alloc(pool, index, true, handle);
+	for (index++; ret && index < pool->nr_classes; index++) {
+		int err = class_alloc(pool, index, ret == -ENOSPC, handle);
+
+		ret = err ? ret : 0;
+	}
+	return ret;
+}
+
+static struct zs_class *zs_class_of(struct zs_pool *pool, struct zs_handle handle)
+{
+	must(handle_class(handle) < pool->nr_classes);
+	return &pool->classes[handle_class(handle)];
+}
+
+void zs_free(struct zs_pool *pool, struct zs_handle handle)
+{
+	struct zs_class *class = zs_class_of(pool, handle);
+
+	mutex_lock(&class->lock);
+	if (zspage_give_object_locked(class, handle_zspage(handle), handle_obj(handle))) {
+		stack_push_locked(class, &class->empty, handle_zspage(handle));
+		atomic64_fetch_add(&pool->nr_empty_pages, class->nr_pages);
+	}
+	mutex_unlock(&class->lock);
+	zs_trim_if_needed(pool);
+}
+
+void *zs_map(const struct zs_pool *pool, struct zs_handle handle)
+{
+	const struct zs_class *class;
+
+	must(handle_class(handle) < pool->nr_classes);
+	class = &pool->classes[handle_class(handle)];
+	must(handle_zspage(handle) < class->nr_zspages_max);
+	must(handle_obj(handle) < class->nr_objs);
+	return class_zspage_addr(class, handle_zspage(handle)) + (size_t)handle_obj(handle) * class->size;
+}
+
+/* Making and ending a pool */
+
+/* The shortest run of pages whose tail loses little, else the one that loses least. */
+static u32 best_zspage_pages(u32 size)
+{
+	u64 best_loss = UINT64_MAX; /* of one page, scaled */
+	u32 best = 1;
+
+	for (u32 nr_pages = 1; nr_pages <= ZSPAGE_PAGES_MAX; nr_pages++) {
+		u64 bytes = pages_to_bytes(nr_pages);
+		u64 loss = bytes % size * 1000 / nr_pages;
+
+		if (loss < best_loss) {
+			best_loss = loss;
+			best = nr_pages;
+		}
+		if (loss * 100 <= TAIL_LOSS_MAX_PERCENT * 1000 * PAGE_SIZE)
+			break;
+	}
+	return best;
+}
+
+/* Sizes that would fit as often into a run of the same length share a class, as big as it can be. */
+static void zs_choose_classes(struct zs_pool *pool)
+{
+	for (u32 step = 1; step <= NR_SIZES; step++) {
+		u32 size = step * SIZE_STEP;
+		u32 nr_pages = best_zspage_pages(size);
+		u32 nr_objs = (u32)(pages_to_bytes(nr_pages) / size);
+		struct zs_class *last = pool->nr_classes ? &pool->classes[pool->nr_classes - 1] : NULL;
+
+		if (!last || last->nr_pages != nr_pages || last->nr_objs != nr_objs)
+			last = &pool->classes[pool->nr_classes++];
+		last->size = size;
+		last->nr_pages = nr_pages;
+		last->nr_objs = nr_objs;
+		pool->class_of_size[step] = (u8)(pool->nr_classes - 1);
+	}
+}
+
+/* Sizes the stretches of arena and descriptors for nr_objects in every class. */
+static void zs_measure(struct zs_pool *pool, u64 nr_objects)
+{
+	pool->arena_bytes = 0;
+	pool->descriptor_bytes = 0;
+	for (u32 i = 0; i < pool->nr_classes; i++) {
+		struct zs_class *class = &pool->classes[i];
+
+		class->nr_zspages_max = (u32)DIV_ROUND_UP(nr_objects, class->nr_objs);
+		pool->arena_bytes += class->nr_zspages_max * class_zspage_bytes(class);
+		pool->descriptor_bytes += ALIGN_UP(class->nr_zspages_max * class_descriptor_bytes(class), PAGE_SIZE);
+	}
+}
+
+static void zs_lay_out(struct zs_pool *pool)
+{
+	char *arena = pool->arena;
+	char *descriptors = pool->descriptors;
+
+	for (u32 i = 0; i < pool->nr_classes; i++) {
+		struct zs_class *class = &pool->classes[i];
+
+		class->base = arena;
+		class->zspages = descriptors;
+		arena += class->nr_zspages_max * class_zspage_bytes(class);
+		descriptors += ALIGN_UP(class->nr_zspages_max * class_descriptor_bytes(class), PAGE_SIZE);
+		for (int p = 0; p < NR_PARTIAL; p++)
+			class->partial[p] = ZSPAGE_NONE;
+		class->empty = ZSPAGE_NONE;
+		class->vacant = ZSPAGE_NONE;
+	}
+}
+
+/* Any class may have to hold everything. Where that much address space is not to be had, a full class overflows. */
+static bool zs_reserve_arena(struct zs_pool *pool, u64 nr_objects)
+{
+	for (; !pool->arena; nr_objects /= 2) {
+		zs_measure(pool, nr_objects);
+		if (pool->arena_bytes <= ARENA_BYTES_MAX)
+			pool->arena = pages_reserve(pool->arena_bytes);
+		if (!pool->arena && pool->arena_bytes < ARENA_BYTES_MIN)
+			return false;
+	}
+	pool->descriptors = pages_reserve(pool->descriptor_bytes);
+	return pool->descriptors;
+}
+
+int zs_create(u64 nr_objects, const struct swap_memory *memory, struct zs_pool **out)
+{
+	struct zs_pool *pool = pages_reserve(sizeof(*pool));
+
+	must(nr_objects > 0);
+	must(nr_objects <= ZSPAGE_FULL - SPARE_OBJECTS);
+	if (!pool)
+		return -ENOMEM;
+	pool->account.memory = memory;
+	zs_choose_classes(pool);
+	if (!zs_reserve_arena(pool, nr_objects + SPARE_OBJECTS)) {
+		zs_destroy(pool);
+		return -ENOMEM;
+	}
+	zs_lay_out(pool);
+	*out = pool;
+	return 0;
+}
+
+void zs_destroy(struct zs_pool *pool)
+{
+	os_unreserve(pool->arena, pool->arena_bytes);
+	os_unreserve(pool->descriptors, pool->descriptor_bytes);
+	page_account_uncharge(&pool->account, atomic64_read(&pool->account.nr_pages));
+	os_unreserve(pool, sizeof(*pool));
+}
+
+void zs_stats(struct zs_pool *pool, struct zs_stats *stats)
+{
+	*stats = (struct zs_stats){
+		.nr_pages = atomic64_read(&pool->account.nr_pages),
+		.nr_pages_max = atomic64_read(&pool->account.nr_pages_max),
+	};
+	for (u32 i = 0; i < pool->nr_classes; i++) {
+		struct zs_class *class = &pool->classes[i];
+
+		mutex_lock(&class->lock);
+		stats->nr_objects += class->nr_objects;
+		stats->object_bytes += class->nr_objects * class->size;
+		stats->metadata_bytes += class->nr_zspages * class_descriptor_bytes(class);
+		mutex_unlock(&class->lock);
+	}
+}
+
+/* The walker: what is true of every zspage while nothing runs. */
+
+struct zs_walk {
+	u64 nr_objects;
+	u64 nr_zspages; /* seen on a list */
+	u64 nr_empty;
+	u64 nr_vacant;
+};
+
+static bool free_chain_is_valid(const struct zs_class *class, u32 no)
+{
+	const struct zspage *zspage = class_zspage(class, no);
+	u32 nr_free = 0;
+
+	for (u32 obj = zspage->free; obj != OBJ_NONE; obj = *class_free_link(class, no, obj)) {
+		if (obj >= zspage->nr_carved || ++nr_free > class->nr_objs)
+			return false;
+	}
+	return zspage->nr_carved <= class->nr_objs && zspage->nr_used + nr_free == zspage->nr_carved;
+}
+
+static bool partial_is_valid(struct zs_class *class, u32 *head, struct zs_walk *walk)
+{
+	u32 prev = ZSPAGE_NONE;
+
+	for (u32 no = *head; no != ZSPAGE_NONE; no = class_zspage(class, no)->next) {
+		const struct zspage *zspage;
+
+		if (no >= class->nr_zspages || ++walk->nr_zspages > class->nr_zspages)
+			return false;
+		zspage = class_zspage(class, no);
+		if (zspage->prev != prev || class_partial_head(class, zspage->nr_used) != head)
+			return false;
+		if (!free_chain_is_valid(class, no))
+			return false;
+		walk->nr_objects += zspage->nr_used;
+		prev = no;
+	}
+	return true;
+}
+
+static bool stack_is_valid(struct zs_class *class, u32 head, u64 *count, struct zs_walk *walk)
+{
+	for (u32 no = head; no != ZSPAGE_NONE; no = class_zspage(class, no)->next) {
+		if (no >= class->nr_zspages || ++walk->nr_zspages > class->nr_zspages)
+			return false;
+		if (class->nr_objs > 1 && (class_zspage(class, no)->nr_used || class_zspage(class, no)->nr_carved))
+			return false;
+		++*count;
+	}
+	return true;
+}
+
+/* Those on no list must be full. */
+static bool full_is_valid(struct zs_class *class, struct zs_walk *walk)
+{
+	u64 nr_full = 0;
+
+	for (u32 no = 0; no < class->nr_zspages; no++) {
+		const struct zspage *zspage = class_zspage(class, no);
+
+		if (zspage->next != ZSPAGE_FULL)
+			continue;
+		if (class->nr_objs > 1 && (zspage->nr_used != class->nr_objs || zspage->free != OBJ_NONE))
+			return false;
+		nr_full++;
+	}
+	walk->nr_objects += nr_full * class->nr_objs;
+	return walk->nr_zspages + nr_full == class->nr_zspages;
+}
+
+static bool class_is_valid_locked(struct zs_class *class, struct zs_walk *walk)
+{
+	for (int i = 0; i < NR_PARTIAL; i++) {
+		if (!partial_is_valid(class, &class->partial[i], walk))
+			return false;
+	}
+	return stack_is_valid(class, class->empty, &walk->nr_empty, walk) &&
+	       stack_is_valid(class, class->vacant, &walk->nr_vacant, walk) && full_is_valid(class, walk) &&
+	       walk->nr_objects == class->nr_objects;
+}
+
+bool zs_is_valid(struct zs_pool *pool)
+{
+	u64 nr_pages = 0, nr_empty_pages = 0;
+
+	for (u32 i = 0; i < pool->nr_classes; i++) {
+		struct zs_class *class = &pool->classes[i];
+		struct zs_walk walk = { 0 };
+		bool valid;
+
+		mutex_lock(&class->lock);
+		valid = class_is_valid_locked(class, &walk);
+		nr_pages += (class->nr_zspages - walk.nr_vacant) * class->nr_pages;
+		mutex_unlock(&class->lock);
+		if (!valid)
+			return false;
+		nr_empty_pages += walk.nr_empty * class->nr_pages;
+	}
+	return nr_pages == atomic64_read(&pool->account.nr_pages) &&
+	       nr_empty_pages == atomic64_read(&pool->nr_empty_pages);
+}

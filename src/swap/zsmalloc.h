@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A store for compressed pages, after Linux zsmalloc: objects of 1 to 4096 bytes packed by size class, and the memory
+ * of emptied places given back to the kernel. It does not move objects, does not know what they hold, and does not
+ * count who uses them.
+ *
+ * Objects of a class lie in zspages, runs of 1 to 8 pages; an object may straddle the pages of its run. Each class has
+ * its own stretch of a reserved arena, so a run is contiguous in memory and a handle is arithmetic: class, zspage,
+ * object. Physical pages come with the first touch and leave with an emptied zspage.
+ *
+ * Context of all but create and destroy: any thread, signal handlers too (locks inside). The owner of a handle orders
+ * its own map and free.
+ */
+#pragma once
+
+#include "base/types.h"
+#include "swap/swap_device.h"
+
+struct zs_pool;
+
+struct zs_handle {
+	u64 value;
+};
+
+struct zs_stats {
+	u64 nr_pages; /* charged, cached empty zspages included */
+	u64 nr_pages_max;
+	u64 nr_objects;
+	u64 object_bytes; /* places taken, each counted at the size of its class */
+	u64 metadata_bytes; /* descriptors ever used */
+};
+
+/*
+ * Room for nr_objects objects of any mix of sizes. `memory` may be filled in later, before the first zs_alloc().
+ * 0 or -ENOMEM: no address space.
+ */
+int must_check zs_create(u64 nr_objects, const struct swap_memory *memory, struct zs_pool **out);
+
+/* Objects that are left die with the pool; all that is charged is uncharged. */
+void zs_destroy(struct zs_pool *pool);
+
+/* 0, -ENOMEM: the charge was refused, or -ENOSPC: the arena is full. */
+int must_check zs_alloc(struct zs_pool *pool, u32 size, struct zs_handle *handle);
+void zs_free(struct zs_pool *pool, struct zs_handle handle);
+
+/* The object's bytes; stays valid until zs_free(). */
+void *zs_map(const struct zs_pool *pool, struct zs_handle handle);
+
+void zs_stats(struct zs_pool *pool, struct zs_stats *stats);
+
+/* Walks everything: lists, free chains, counts, charges. Context: no operation in flight. */
+bool zs_is_valid(struct zs_pool *pool);

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT
+/* What is zram's own: the kinds of slots, what each costs, damage told from data, memory given back. */
+#include "swap/zram.h"
+
+#include "device_pages.h"
+
+static struct page_limit account;
+static u8 page[PAGE_SIZE], back[PAGE_SIZE];
+
+static struct swap_device_stats stats_of(struct swap_device *dev)
+{
+	struct swap_device_stats stats;
+
+	dev->ops->stats(dev, &stats);
+	expect_eq(stats.mem_used_total, atomic64_read(&account.charged) * PAGE_SIZE);
+	return stats;
+}
+
+static void device_close(struct swap_device *dev)
+{
+	expect(zram_is_valid(dev));
+	dev->ops->close(dev);
+	expect_eq(atomic64_read(&account.charged), 0);
+}
+
+static void write_page(struct swap_device *dev, u32 slot, enum page_kind kind, u64 number)
+{
+	page_make(page, kind, number);
+	expect_eq(dev->ops->write(dev, slot, page), 0);
+}
+
+static void verify_page(struct swap_device *dev, u32 slot, enum page_kind kind, u64 number)
+{
+	page_make(page, kind, number);
+	expect_eq(dev->ops->read(dev, slot, back), 0);
+	expect(memcmp(page, back, PAGE_SIZE) == 0);
+}
+
+static void test_same_filled_is_free(void)
+{
+	struct swap_device *dev = device_open("zram", 100, &account);
+
+	for (u32 i = 0; i < 100; i++)
+		write_page(dev, i, i % 2 ? PAGE_SAME : PAGE_ZERO, i);
+	expect_eq(atomic64_read(&account.charged), 0);
+	expect_eq(stats_of(dev).same_pages, 100);
+	expect_eq(stats_of(dev).orig_data_size, 100 * PAGE_SIZE);
+	expect_eq(stats_of(dev).compr_data_size, 0);
+	for (u32 i = 0; i < 100; i++)
+		verify_page(dev, i, i % 2 ? PAGE_SAME : PAGE_ZERO, i);
+	/* One differing bit anywhere makes it an ordinary page. */
+	for (u32 bit = 0; bit < 8 * PAGE_SIZE; bit += 4093) {
+		page_make(page, PAGE_SAME, 5);
+		page[bit / 8] ^= (u8)(1u << bit % 8);
+		expect_eq(dev->ops->write(dev, 0, page), 0);
+		expect_eq(stats_of(dev).same_pages, 99);
+		expect_eq(dev->ops->read(dev, 0, back), 0);
+		expect(memcmp(page, back, PAGE_SIZE) == 0);
+	}
+	device_close(dev);
+}
+
+static void test_incompressible_costs_a_page(void)
+{
+	struct swap_device *dev = device_open("zram", 1000, &account);
+
+	for (u32 i = 0; i < 1000; i++)
+		write_page(dev, i, PAGE_RANDOM, i);
+	expect_eq(stats_of(dev).huge_pages, 1000);
+	expect_eq(stats_of(dev).compr_data_size, 1000 * PAGE_SIZE);
+	expect_eq(atomic64_read(&account.charged), 1000);
+	for (u32 i = 0; i < 1000; i++)
+		verify_page(dev, i, PAGE_RANDOM, i);
+	device_close(dev);
+}
+
+/* The share of random bytes runs from none to all: results of every size, both sides of the bound for raw ones. */
+static void test_every_ratio(const char *spec)
+{
+	struct swap_device *dev = device_open(spec, PAGE_SIZE / 8, &account);
+	u64 before = 0;
+
+	for (u32 i = 0; i < PAGE_SIZE / 8; i++) {
+		struct swap_device_stats stats;
+		u64 size;
+
+		page_make(page, PAGE_RANDOM, i);
+		memset(page + (size_t)i * 8, 'x', PAGE_SIZE - (size_t)i * 8);
+		expect_eq(dev->ops->write(dev, i, page), 0);
+		stats = stats_of(dev);
+		size = stats.compr_data_size - before;
+		expect(size <= PAGE_SIZE * 7 / 8 || size == PAGE_SIZE);
+		before = stats.compr_data_size;
+		expect_eq(dev->ops->read(dev, i, back), 0);
+		expect(memcmp(page, back, PAGE_SIZE) == 0);
+	}
+	expect(stats_of(dev).huge_pages > 20);
+	expect(stats_of(dev).huge_pages < 100);
+	device_close(dev);
+}
+
+static void test_every_ratio_lz4(void)
+{
+	test_every_ratio("zram");
+}
+
+static void test_every_ratio_zstd(void)
+{
+	test_every_ratio("zram:algo=zstd");
+}
+
+static void test_every_level(void)
+{
+	char spec[64];
+	u64 size[2][20] = { { 0 } };
+
+	for (int algo = 0; algo < 2; algo++) {
+		for (int level = 1; level <= 19; level++) {
+			struct swap_device *dev;
+
+			snprintf(spec, sizeof(spec), "zram:algo=%s,level=%d", algo ? "zstd" : "lz4", level);
+			dev = device_open(spec, 64, &account);
+			for (u32 i = 0; i < 64; i++)
+				write_page(dev, i, i % NR_PAGE_KINDS, i);
+			for (u32 i = 0; i < 64; i++)
+				verify_page(dev, i, i % NR_PAGE_KINDS, i);
+			size[algo][level] = stats_of(dev).compr_data_size;
+			device_close(dev);
+		}
+	}
+	expect(size[0][19] > size[0][1]);
+	expect(size[1][19] < size[1][1]);
+	expect(size[1][3] < size[0][1]);
+}
+
+static void test_damage_is_told(void)
+{
+	static const char *const specs[] = { "zram", "zram:algo=zstd" };
+
+	for (size_t s = 0; s < ARRAY_SIZE(specs); s++) {
+		struct swap_device *dev = device_open(specs[s], NR_PAGE_KINDS + 1, &account);
+
+		for (u32 i = 0; i < NR_PAGE_KINDS; i++)
+			write_page(dev, i, i, i);
+		for (u32 i = 0; i < NR_PAGE_KINDS; i++) {
+			zram_corrupt_for_test(dev, i);
+			expect_eq(dev->ops->read(dev, i, back), -EIO);
+			expect_eq(stats_of(dev).failed_reads, i + 1);
+		}
+		/* Only what was hit is lost, and not for ever. */
+		for (u32 i = 0; i < NR_PAGE_KINDS; i++) {
+			write_page(dev, i, i, i + 50);
+			verify_page(dev, i, i, i + 50);
+		}
+		expect_eq(dev->ops->read(dev, NR_PAGE_KINDS, back), -EIO);
+		device_close(dev);
+	}
+}
+
+static void test_memory_goes_back(void)
+{
+	enum { NR = 5000 };
+	struct swap_device *dev = device_open("zram", NR, &account);
+	u64 seed = 3;
+
+	for (int round = 0; round < 3; round++) {
+		for (u32 i = 0; i < NR; i++)
+			write_page(dev, i, i % NR_PAGE_KINDS, test_random(&seed));
+		expect(atomic64_read(&account.charged) > NR / 5);
+		expect(zram_is_valid(dev));
+		for (u32 i = 0; i < NR; i++)
+			dev->ops->discard(dev, round == 1 ? NR - 1 - i : i);
+		expect(atomic64_read(&account.charged) <= 64);
+		expect(zram_is_valid(dev));
+	}
+	expect(stats_of(dev).mem_used_max > NR / 5 * PAGE_SIZE);
+	device_close(dev);
+}
+
+static void test_refused_write_keeps_the_old(void)
+{
+	enum { NR = 200 };
+	struct swap_device *dev = device_open("zram", NR, &account);
+
+	for (u32 i = 0; i < NR; i++)
+		write_page(dev, i, PAGE_RANDOM, i);
+	atomic64_set(&account.limit, atomic64_read(&account.charged));
+	page_make(page, PAGE_RANDOM, 1000);
+	for (u32 i = 0; i < NR; i++)
+		expect_eq(dev->ops->write(dev, i, page), -ENOSPC);
+	expect_eq(stats_of(dev).failed_writes, NR);
+	for (u32 i = 0; i < NR; i++)
+		verify_page(dev, i, PAGE_RANDOM, i);
+	/* Pages that need no memory still go through, and make room. */
+	write_page(dev, 0, PAGE_ZERO, 0);
+	write_page(dev, 1, PAGE_RANDOM, 2000);
+	verify_page(dev, 1, PAGE_RANDOM, 2000);
+	atomic64_set(&account.limit, UINT64_MAX);
+	for (u32 i = 0; i < NR; i++)
+		write_page(dev, i, PAGE_RANDOM, i + 3000);
+	for (u32 i = 0; i < NR; i++)
+		verify_page(dev, i, PAGE_RANDOM, i + 3000);
+	device_close(dev);
+}
+
+static void test_metadata_per_page(void)
+{
+	enum { NR = 8000 };
+	static const enum page_kind kinds[] = { PAGE_TEXT, PAGE_RANDOM, PAGE_SPARSE, PAGE_ZERO };
+
+	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
+		struct swap_device *dev = device_open("zram", NR, &account);
+
+		for (u32 i = 0; i < NR; i++)
+			write_page(dev, i, kinds[k], i);
+		expect(zram_metadata_bytes(dev) <= 24 * NR);
+		device_close(dev);
+	}
+}
+
+int main(void)
+{
+	run_test(test_same_filled_is_free);
+	run_test(test_incompressible_costs_a_page);
+	run_test(test_every_ratio_lz4);
+	run_test(test_every_ratio_zstd);
+	run_test(test_every_level);
+	run_test(test_damage_is_told);
+	run_test(test_memory_goes_back);
+	run_test(test_refused_write_keeps_the_old);
+	run_test(test_metadata_per_page);
+	return 0;
+}

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The size-class store alone: a shadow of every object, the walker after every phase, and a counting charge hook whose
+ * sum must match both the store's own figure and what mincore(2) says is resident.
+ */
+#include "swap/zsmalloc.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include "base/assert.h"
+#include "sync/atomic.h"
+#include "test.h"
+
+struct account {
+	struct atomic64 charged;
+	u64 limit; /* pages */
+};
+
+static int charge(void *ctx, u64 pages)
+{
+	struct account *a = ctx;
+
+	if (atomic64_fetch_add(&a->charged, pages) + pages <= a->limit)
+		return 0;
+	atomic64_fetch_sub(&a->charged, pages);
+	return -ENOMEM;
+}
+
+static void uncharge(void *ctx, u64 pages)
+{
+	struct account *a = ctx;
+
+	expect(atomic64_fetch_sub(&a->charged, pages) >= pages);
+}
+
+static struct account account;
+static struct swap_memory memory = { .charge = charge, .uncharge = uncharge, .ctx = &account };
+
+static struct zs_pool *pool_open(u64 nr_objects, u64 limit)
+{
+	struct zs_pool *pool;
+
+	account = (struct account){ .limit = limit };
+	expect_eq(zs_create(nr_objects, &memory, &pool), 0);
+	return pool;
+}
+
+static void pool_check(struct zs_pool *pool)
+{
+	struct zs_stats stats;
+
+	expect(zs_is_valid(pool));
+	zs_stats(pool, &stats);
+	expect_eq(stats.nr_pages, atomic64_read(&account.charged));
+	expect(stats.nr_pages_max >= stats.nr_pages);
+}
+
+static void pool_close(struct zs_pool *pool)
+{
+	pool_check(pool);
+	zs_destroy(pool);
+	expect_eq(atomic64_read(&account.charged), 0);
+}
+
+/* An object is filled with a byte of its own number; the first four bytes, where there are as many, are the number. */
+struct object {
+	struct zs_handle handle;
+	u32 size;
+};
+
+static void object_fill(struct zs_pool *pool, const struct object *o, u32 no)
+{
+	char *p = zs_map(pool, o->handle);
+
+	memset(p, (int)(no % 251), o->size);
+	if (o->size >= sizeof(no))
+		memcpy(p, &no, sizeof(no));
+}
+
+static void object_verify(struct zs_pool *pool, const struct object *o, u32 no)
+{
+	const char *p = zs_map(pool, o->handle);
+	u32 head = no;
+
+	if (o->size >= sizeof(no))
+		memcpy(&head, p, sizeof(head));
+	expect_eq(head, no);
+	for (u32 i = sizeof(no); i < o->size; i++) {
+		if (p[i] != (char)(no % 251))
+			expect(!"object overwritten");
+	}
+}
+
+/* Every size there is, each alone and beside others. */
+static void test_every_size(void)
+{
+	static struct object objects[PAGE_SIZE + 1];
+	struct zs_pool *pool = pool_open(PAGE_SIZE, UINT64_MAX);
+
+	for (u32 size = 1; size <= PAGE_SIZE; size++) {
+		objects[size].size = size;
+		expect_eq(zs_alloc(pool, size, &objects[size].handle), 0);
+		object_fill(pool, &objects[size], size);
+	}
+	pool_check(pool);
+	for (u32 size = 1; size <= PAGE_SIZE; size++)
+		object_verify(pool, &objects[size], size);
+	for (u32 size = 1; size <= PAGE_SIZE; size++)
+		zs_free(pool, objects[size].handle);
+	pool_close(pool);
+}
+
+/* One class can hold all objects that the pool was made for, whichever class it is. */
+static void test_room_for_one_size(void)
+{
+	static struct zs_handle handles[3000];
+	static const u32 sizes[] = { 1, 64, 65, 1000, 2049, 3584, 4096 };
+
+	for (size_t s = 0; s < ARRAY_SIZE(sizes); s++) {
+		struct zs_pool *pool = pool_open(ARRAY_SIZE(handles), UINT64_MAX);
+
+		for (size_t i = 0; i < ARRAY_SIZE(handles); i++)
+			expect_eq(zs_alloc(pool, sizes[s], &handles[i]), 0);
+		pool_check(pool);
+		for (size_t i = 0; i < ARRAY_SIZE(handles); i++)
+			zs_free(pool, handles[i]);
+		pool_close(pool);
+	}
+}
+
+static u64 resident_pages(const char *addr, u64 nr_pages)
+{
+	u64 resident = 0;
+
+	for (u64 i = 0; i < nr_pages; i++) {
+		unsigned char in = 0;
+
+		expect_eq(mincore((void *)(uintptr_t)(addr + i * PAGE_SIZE), PAGE_SIZE, &in), 0);
+		resident += in & 1;
+	}
+	return resident;
+}
+
+/* Filled and emptied, the store keeps next to nothing charged, and the kernel agrees that the pages are gone. */
+static void test_memory_goes_back(void)
+{
+	enum { NR = 4000 };
+	static struct zs_handle handles[NR];
+	struct zs_pool *pool = pool_open(NR, UINT64_MAX);
+	const char *first;
+	u64 charged;
+
+	for (int i = 0; i < NR; i++) {
+		expect_eq(zs_alloc(pool, PAGE_SIZE, &handles[i]), 0);
+		memset(zs_map(pool, handles[i]), i, PAGE_SIZE);
+	}
+	/* Objects of a page each lie one after the other in a fresh pool. */
+	first = zs_map(pool, handles[0]);
+	expect(zs_map(pool, handles[NR - 1]) == first + (NR - 1) * PAGE_SIZE);
+	expect_eq(atomic64_read(&account.charged), NR);
+	expect_eq(resident_pages(first, NR), NR);
+	for (int i = 0; i < NR; i++)
+		zs_free(pool, handles[i]);
+	charged = atomic64_read(&account.charged);
+	expect(charged <= 64);
+	expect(resident_pages(first, NR) <= charged);
+	pool_check(pool);
+	/* And what went back can be had again. */
+	for (int i = 0; i < NR; i++)
+		expect_eq(zs_alloc(pool, PAGE_SIZE, &handles[i]), 0);
+	expect_eq(atomic64_read(&account.charged), NR);
+	pool_close(pool);
+}
+
+/* A refused charge fails the allocation, leaves all as it was, and is got over once memory is there. */
+static void test_refused_charge(void)
+{
+	enum { LIMIT = 100 };
+	struct zs_handle handles[LIMIT + 1], small;
+	struct zs_pool *pool = pool_open(1000, LIMIT);
+
+	for (int i = 0; i < LIMIT; i++)
+		expect_eq(zs_alloc(pool, PAGE_SIZE, &handles[i]), 0);
+	expect_eq(zs_alloc(pool, PAGE_SIZE, &handles[LIMIT]), -ENOMEM);
+	expect_eq(zs_alloc(pool, 100, &small), -ENOMEM);
+	pool_check(pool);
+	/* Empty zspages of one class make room for another. */
+	for (int i = 0; i < 10; i++)
+		zs_free(pool, handles[i]);
+	expect_eq(zs_alloc(pool, 100, &small), 0);
+	expect(atomic64_read(&account.charged) <= LIMIT);
+	pool_check(pool);
+	/* At the limit a larger class lends a place. */
+	while (zs_alloc(pool, PAGE_SIZE, &handles[0]) == 0)
+		;
+	expect_eq(zs_alloc(pool, 64, &small), 0);
+	pool_check(pool);
+	/* Every Nth refusal, until none is met. */
+	pool_close(pool);
+	for (u64 limit = 0; limit < 60; limit++) {
+		int failures = 0;
+
+		pool = pool_open(1000, limit);
+		for (u32 size = 64; size <= 4096; size += 64)
+			failures += zs_alloc(pool, size, &small) != 0;
+		expect(failures > 0);
+		account.limit = UINT64_MAX;
+		for (u32 size = 64; size <= 4096; size += 64)
+			expect_eq(zs_alloc(pool, size, &small), 0);
+		pool_close(pool);
+	}
+}
+
+/* Sizes as LZ4 makes of real pages: a hump about 1400 bytes, some very small, some kept raw. */
+static u32 realistic_size(u64 *seed)
+{
+	u64 kind = test_random(seed) % 100;
+	u32 sum = 0;
+
+	if (kind < 8)
+		return 30 + (u32)(test_random(seed) % 220);
+	if (kind < 18)
+		return PAGE_SIZE;
+	for (int i = 0; i < 4; i++)
+		sum += (u32)(test_random(seed) % 700);
+	return 40 + sum;
+}
+
+static double pool_loss(struct zs_pool *pool, u64 object_bytes)
+{
+	struct zs_stats stats;
+
+	zs_stats(pool, &stats);
+	return (double)(stats.nr_pages * PAGE_SIZE) / (double)object_bytes - 1;
+}
+
+/* Loss and descriptors stay within their bounds, fresh and after the contents have been exchanged many times. */
+static void test_loss_is_small(void)
+{
+	enum { NR = 40000 };
+	static struct object objects[NR];
+	struct zs_pool *pool = pool_open(NR, UINT64_MAX);
+	struct zs_stats stats;
+	u64 seed = 1, bytes = 0;
+
+	for (u32 i = 0; i < NR; i++) {
+		objects[i].size = realistic_size(&seed);
+		bytes += objects[i].size;
+		expect_eq(zs_alloc(pool, objects[i].size, &objects[i].handle), 0);
+	}
+	zs_stats(pool, &stats);
+	printf("%u objects, %.0f bytes on average: loss %.1f %%, descriptors %.1f bytes an object\n", NR,
+	       (double)bytes / NR, 100 * pool_loss(pool, bytes), (double)stats.metadata_bytes / NR);
+	expect(pool_loss(pool, bytes) < 0.08);
+	expect(stats.metadata_bytes <= 8 * NR);
+	for (u32 n = 0; n < 10 * NR; n++) {
+		struct object *o = &objects[test_random(&seed) % NR];
+
+		zs_free(pool, o->handle);
+		bytes -= o->size;
+		o->size = realistic_size(&seed);
+		bytes += o->size;
+		expect_eq(zs_alloc(pool, o->size, &o->handle), 0);
+	}
+	zs_stats(pool, &stats);
+	printf("after 10 exchanges of each: loss %.1f %%, descriptors %.1f bytes an object\n",
+	       100 * pool_loss(pool, bytes), (double)stats.metadata_bytes / NR);
+	expect(pool_loss(pool, bytes) < 0.12);
+	expect(stats.metadata_bytes <= 8 * NR);
+	pool_close(pool);
+}
+
+static void soak(struct zs_pool *pool, u64 seed, u32 nr, u32 nr_steps)
+{
+	struct object *objects = calloc(nr, sizeof(*objects));
+
+	for (u32 n = 0; n < nr_steps; n++) {
+		u32 no = (u32)(test_random(&seed) % nr);
+		struct object *o = &objects[no];
+
+		if (o->size) {
+			object_verify(pool, o, no);
+			zs_free(pool, o->handle);
+			o->size = 0;
+			continue;
+		}
+		o->size = 1 + (u32)(test_random(&seed) % PAGE_SIZE);
+		if (zs_alloc(pool, o->size, &o->handle) == 0)
+			object_fill(pool, o, no);
+		else
+			o->size = 0;
+	}
+	for (u32 no = 0; no < nr; no++) {
+		if (objects[no].size) {
+			object_verify(pool, &objects[no], no);
+			zs_free(pool, objects[no].handle);
+		}
+	}
+	free(objects);
+}
+
+static void test_soak_at_the_limit(void)
+{
+	struct zs_pool *pool = pool_open(2000, 700);
+
+	soak(pool, 7, 2000, 60000);
+	expect(atomic64_read(&account.charged) <= 64);
+	pool_close(pool);
+}
+
+static struct zs_pool *shared_pool;
+
+static void *soak_thread(void *arg)
+{
+	soak(shared_pool, (u64)(uintptr_t)arg, 600, 20000);
+	return NULL;
+}
+
+static void test_threads(void)
+{
+	pthread_t threads[4];
+
+	shared_pool = pool_open(2400, 900);
+	for (uintptr_t i = 0; i < ARRAY_SIZE(threads); i++)
+		expect_eq(pthread_create(&threads[i], NULL, soak_thread, (void *)(i + 11)), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	pool_close(shared_pool);
+}
+
+int main(void)
+{
+	run_test(test_every_size);
+	run_test(test_room_for_one_size);
+	run_test(test_memory_goes_back);
+	run_test(test_refused_charge);
+	run_test(test_loss_is_small);
+	run_test(test_soak_at_the_limit);
+	run_test(test_threads);
+	return 0;
+}
