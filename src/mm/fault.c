@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The story of a fault. handle_mm_fault() looks at the PTE and picks the step:
+ *
+ *   none                          do_anonymous_page()      zero pages, a run of them where the program grows
+ *   present, clean, and a write   do_wp_page()             the slot's copy is about to be stale: drop it
+ *   swap                          do_swap_page()           direct, past the swap cache, or through it
+ *
+ * Every step may find that the PTE has changed under it and then returns FAULT_RETRY: the PTE is looked at again, as
+ * if the program had faulted again. A loser sleeps before that, on the very word it lost.
+ */
+#include "mm/fault.h"
+
+#include <errno.h>
+
+#include "mm/area.h"
+#include "mm/budget.h"
+#include "mm/frames.h"
+#include "mm/lru.h"
+#include "mm/pte.h"
+#include "mm/reclaim.h"
+#include "mm/swap_slots.h"
+
+/* A page that was just installed: to the young end of the queue, unless an older entry still stands for it. */
+static u64 queue_page(struct mm *mm, vpn_t vpn, u64 old, u64 new)
+{
+	if (!(old & PTE_QUEUED)) {
+		u32 fresh = lru_push(&mm->lru, &vpn, 1);
+
+		if (fresh)
+			budget_charge_tables(mm, fresh);
+	}
+	return new | PTE_QUEUED;
+}
+
+/* ---- first touch ---- */
+
+enum { POPULATE_TIGHT = 8 };
+
+/*
+ * How many pages to populate at once: as many as there are present just before this one, so that a growing region
+ * doubles its step and a scattered one pays for single pages. No state, no wrong guess longer than what is there.
+ */
+static u32 populate_run(struct mm *mm, vpn_t vpn, const struct area *area)
+{
+	u32 max = VM_RUN_MAX, run = 1;
+
+	if (budget_free(mm) < mm->budget.high)
+		max = POPULATE_TIGHT;
+	while (run <= max && vpn.val >= area->start + run &&
+	       !pte_is_none(pte_read(mm, (vpn_t){ vpn.val - run })))
+		run++;
+	run = (u32)min_u64(run, max);
+	return (u32)min_u64(run, area->end - vpn.val);
+}
+
+/* Locks PTEs of `nr` pages from vpn on as far as they are untouched; the first is locked already. */
+static u32 lock_untouched(struct mm *mm, vpn_t vpn, u32 nr, u64 *ptes)
+{
+	u32 got = 1;
+
+	for (; got < nr; got++) {
+		vpn_t next = { vpn.val + got };
+
+		if (!pte_is_none(pte_read(mm, next)) || !pte_trylock(mm, next, &ptes[got]))
+			break;
+		if (!pte_is_none(ptes[got])) {
+			pte_unlock(mm, next, ptes[got]);
+			break;
+		}
+	}
+	return got;
+}
+
+/*
+ * Fault against unmap: the unmapper removes the area and then zaps each page under its PTE lock. Here the area is
+ * looked up, the PTE locked, and the area's sequence compared. Equal: the unmapper has yet to come to this PTE, and
+ * will find the page. Not equal: look again.
+ */
+static enum fault_result do_anonymous_page(struct mm *mm, vpn_t vpn)
+{
+	u64 ptes[VM_RUN_MAX];
+	struct area area;
+	long installed;
+	u32 seq, nr, run;
+
+	if (!area_find(&mm->areas, vpn, &area, &seq))
+		return FAULT_UNMAPPED;
+	run = populate_run(mm, vpn, &area);
+	if (run > 1 && !budget_try_charge(mm, run))
+		run = 1;
+	if (run == 1 && mm_charge(mm, 1))
+		return FAULT_OOM;
+
+	ptes[0] = pte_lock(mm, vpn);
+	if (!pte_is_none(ptes[0]) || !area_unchanged(&mm->areas, seq)) {
+		pte_unlock(mm, vpn, ptes[0]);
+		budget_uncharge(mm, run);
+		return FAULT_RETRY;
+	}
+	nr = lock_untouched(mm, vpn, run, ptes);
+	installed = vm_install(&mm->vm, vpn, mm->vm.zeros, nr, false);
+	/* The kernel had a page that the program made behind our back: it is ours to count from now on. */
+	if (installed == -EEXIST)
+		installed = 1;
+	for (u32 i = 0; i < nr; i++) {
+		vpn_t at = { vpn.val + i };
+
+		if ((long)i < installed)
+			pte_unlock(mm, at, queue_page(mm, at, ptes[i], ptes[i] | PTE_PRESENT));
+		else
+			pte_unlock(mm, at, ptes[i]);
+	}
+	budget_uncharge(mm, run - (installed > 0 ? (u32)installed : 0));
+	mm_stats_add(mm->stats, STAT_FAULT_ZERO, 1);
+	if (installed > 0)
+		return FAULT_DONE;
+	return installed == -ENOMEM ? FAULT_OOM : FAULT_LOST;
+}
+
+/* ---- a present page ---- */
+
+/* Makes a clean page dirty: the slot goes first, so no copy is ever older than the page that it is kept for. */
+static enum fault_result do_wp_page(struct mm *mm, vpn_t vpn)
+{
+	u64 pte = pte_lock(mm, vpn);
+	enum fault_result result = FAULT_DONE;
+
+	if (pte_is_present(pte) && pte_is_clean(pte)) {
+		swap_free(mm, pte_to_swp_entry(pte));
+		pte &= ~(PTE_CLEAN | PTE_ENTRY_MASK);
+		if (vm_unprotect(&mm->vm, vpn, 1))
+			result = FAULT_LOST;
+		mm_stats_add(mm->stats, STAT_FAULT_WRITE, 1);
+	} else {
+		result = FAULT_RETRY;
+	}
+	pte_unlock(mm, vpn, pte);
+	return result;
+}
+
+/*
+ * A fault on a present page: another thread has served it since, unless the kernel has lost the page (the program
+ * dropped it behind our back). Then its contents are gone by the program's own doing: it reads as zero.
+ */
+static enum fault_result do_present_page(struct mm *mm, vpn_t vpn, bool write)
+{
+	u64 pte = pte_lock(mm, vpn);
+	u8 present = 1;
+
+	if (pte_is_present(pte) && vm_resident(&mm->vm, vpn, 1, &present) == 0 && !present) {
+		if (pte_is_clean(pte))
+			swap_free(mm, pte_to_swp_entry(pte));
+		pte &= ~PTE_CONTENT_MASK;
+		budget_uncharge(mm, 1);
+	} else if (pte_is_present(pte) && write && !pte_is_clean(pte)) {
+		/* Never leave a dirty page write-protected, or its writer would fault for ever. */
+		present = vm_unprotect(&mm->vm, vpn, 1) == 0;
+	}
+	pte_unlock(mm, vpn, pte);
+	mm_stats_add(mm->stats, STAT_FAULT_SPURIOUS, 1);
+	return present ? FAULT_DONE : FAULT_RETRY;
+}
+
+/* ---- swap-in ---- */
+
+/* Does a read fault leave the copy where it is, so that the page can leave again for free? */
+static bool keeps_slot(struct mm *mm, bool write)
+{
+	return !write && mm->keep_clean && !swap_is_tight(mm);
+}
+
+enum fault_result install_page(struct mm *mm, vpn_t vpn, u64 pte, const void *data, bool keep)
+{
+	swp_entry_t entry = pte_to_swp_entry(pte);
+	long ret = vm_install(&mm->vm, vpn, data, 1, keep);
+	u64 new = keep ? pte_make_clean(entry) : PTE_PRESENT;
+
+	if (ret != 1) {
+		pte_unlock(mm, vpn, pte);
+		return ret == -ENOMEM ? FAULT_OOM : FAULT_LOST;
+	}
+	pte_unlock(mm, vpn, queue_page(mm, vpn, pte, new));
+	return FAULT_DONE;
+}
+
+/*
+ * Past the swap cache: pin, read, install, free. The pin spans slot read to swap_free, so the slot can neither be
+ * written again nor handed out while this thread has its contents in hand: that closes the ABA race, in which PTE and
+ * slot number are the same again and the contents are not.
+ */
+static enum fault_result do_swap_page_direct(struct mm *mm, vpn_t vpn, u64 orig_pte, bool write)
+{
+	swp_entry_t entry = pte_to_swp_entry(orig_pte);
+	_Alignas(64) u8 page[PAGE_SIZE];
+	enum fault_result result = FAULT_RETRY;
+	bool keep = keeps_slot(mm, write);
+	u64 pte;
+
+	if (swap_read(mm, entry, page)) {
+		result = FAULT_IO_ERROR;
+		goto out;
+	}
+	pte = pte_lock(mm, vpn);
+	if (!pte_same(pte, orig_pte)) {
+		pte_unlock(mm, vpn, pte);
+		goto out;
+	}
+	result = install_page(mm, vpn, pte, page, keep);
+	if (result == FAULT_DONE && !keep)
+		swap_free(mm, entry);
+out:
+	swapcache_clear(mm, entry);
+	if (result == FAULT_DONE)
+		mm_stats_add(mm->stats, STAT_FAULT_DIRECT, 1);
+	return result;
+}
+
+/* Reads the slot into a frame in the swap cache, which is left locked. -EEXIST: it is pinned or in the cache now. */
+static int read_into_cache(struct mm *mm, swp_entry_t entry, u64 *word)
+{
+	frame_t frame = frame_read_get(mm);
+	struct atomic64 *slot = swap_slot(mm, entry);
+	bool detached;
+	int ret = slot_cache_add(slot, frame.val);
+
+	if (ret) {
+		frame_read_put(mm, frame);
+		return ret;
+	}
+	*word = slot_read(slot); /* ours: locked */
+	ret = swap_read(mm, entry, vm_frame_data(&mm->vm, frame));
+	if (!ret)
+		return 0;
+	swap_finish(mm, entry, slot_cache_remove(slot, 0, &detached));
+	must(detached);
+	frame_read_put(mm, frame);
+	return -EIO;
+}
+
+/*
+ * Through the swap cache: whoever finds the page there takes it back, even while it is being written out. The copy on
+ * the device may be kept only if it is as new as the frame.
+ */
+static enum fault_result do_swap_page_cached(struct mm *mm, vpn_t vpn, u64 orig_pte, bool write)
+{
+	swp_entry_t entry = pte_to_swp_entry(orig_pte);
+	struct atomic64 *slot = swap_slot(mm, entry);
+	enum fault_result result = FAULT_RETRY;
+	bool keep = false, stays, detached;
+	u64 word, pte;
+	int ret = slot_cache_lock(slot, &word);
+
+	if (ret == -ENOENT)
+		ret = read_into_cache(mm, entry, &word);
+	if (ret == -EAGAIN || ret == -EEXIST) {
+		swap_wait(mm, entry);
+		return FAULT_RETRY;
+	}
+	if (ret)
+		return ret == -EIO ? FAULT_IO_ERROR : FAULT_RETRY;
+
+	pte = pte_lock(mm, vpn);
+	if (pte_same(pte, orig_pte)) {
+		keep = !(word & SLOT_DIRTY) && keeps_slot(mm, write);
+		result = install_page(mm, vpn, pte, vm_frame_data(&mm->vm, (frame_t){ slot_frame(word) }), keep);
+	} else {
+		pte_unlock(mm, vpn, pte);
+	}
+	if (result == FAULT_DONE)
+		mm_stats_add(mm->stats, STAT_FAULT_CACHED, 1);
+	/* A dirty frame is the only copy: it stays for whoever still needs it, until its owner has written it. */
+	stays = (word & SLOT_DIRTY) && (result != FAULT_DONE || slot_count(word) > 1);
+	if (stays) {
+		if (result == FAULT_DONE)
+			swap_free(mm, entry);
+		slot_cache_unlock(slot);
+		return result;
+	}
+	swap_finish(mm, entry, slot_cache_remove(slot, result == FAULT_DONE && !keep, &detached));
+	if (detached && frame_is_read(mm, (frame_t){ slot_frame(word) }))
+		frame_read_put(mm, (frame_t){ slot_frame(word) });
+	return result;
+}
+
+/* __swap_count(entry) == 1 and SWP_SYNCHRONOUS_IO: the patch's test. Pinned on success. */
+static int swap_pin_direct(struct mm *mm, swp_entry_t entry)
+{
+	if (mm->policy != SWAPIN_DIRECT || !(swap_info(mm, entry)->dev_flags & SWAP_SYNCHRONOUS_IO))
+		return -EMLINK;
+	return swapcache_prepare(mm, entry);
+}
+
+static enum fault_result do_swap_page(struct mm *mm, vpn_t vpn, u64 orig_pte, bool write)
+{
+	swp_entry_t entry = pte_to_swp_entry(orig_pte);
+	enum fault_result result = FAULT_RETRY;
+	int ret;
+
+	/* First of all, while nothing is pinned: this may reclaim. */
+	if (mm_charge(mm, 1))
+		return FAULT_OOM;
+	ret = swap_pin_direct(mm, entry);
+	if (ret == 0) {
+		/* The slot cannot change hands any more, but it may have before the pin: does the PTE still name it? */
+		if (pte_same(pte_read(mm, vpn), orig_pte))
+			result = do_swap_page_direct(mm, vpn, orig_pte, write);
+		else
+			swapcache_clear(mm, entry);
+	} else if (ret == -EMLINK || slot_is_cached(slot_read(swap_slot(mm, entry)))) {
+		result = do_swap_page_cached(mm, vpn, orig_pte, write);
+	} else if (ret == -EEXIST) {
+		swap_wait(mm, entry);
+	}
+	if (result != FAULT_DONE)
+		budget_uncharge(mm, 1);
+	return result;
+}
+
+enum fault_result handle_mm_fault(struct mm *mm, vpn_t vpn, bool write)
+{
+	u64 started = sync_clock_ns();
+	enum fault_result result;
+
+	must(vpn.val < mm->vm.nr_pages);
+	do {
+		u64 pte = pte_read(mm, vpn);
+
+		if (pte & PTE_LOCKED) {
+			pte_wait_unlocked(mm, vpn);
+			result = FAULT_RETRY;
+		} else if (pte_is_swap(pte)) {
+			result = do_swap_page(mm, vpn, pte, write);
+		} else if (pte_is_none(pte)) {
+			result = do_anonymous_page(mm, vpn);
+		} else if (write && pte_is_clean(pte)) {
+			result = do_wp_page(mm, vpn);
+		} else {
+			result = do_present_page(mm, vpn, write);
+		}
+	} while (result == FAULT_RETRY);
+	mm_stats_fault(mm->stats, sync_clock_ns() - started);
+	return result;
+}

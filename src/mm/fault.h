@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* The way of a fault: from the address to a page in the window. */
+#pragma once
+
+#include "mm/types.h"
+
+/*
+ * Serves one fault on a page of the window. Sleeps (PTE locks, pins, reclaim), never spins.
+ * Context: the faulting thread with all signals blocked, no lock held. About 6 KiB of stack.
+ */
+enum fault_result handle_mm_fault(struct mm *mm, vpn_t vpn, bool write);
+
+/*
+ * Installs a page's contents and unlocks its PTE, which is locked and names the entry of `pte`. With `keep` the page
+ * goes in write-protected in one step and the slot keeps its user; else the caller drops it, after FAULT_DONE. The
+ * page has been charged. FAULT_OOM or FAULT_LOST: nothing has changed.
+ */
+enum fault_result install_page(struct mm *mm, vpn_t vpn, u64 pte, const void *data, bool keep);

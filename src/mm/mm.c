@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: MIT
+#include "mm/mm.h"
+
+#include <errno.h>
+
+#include "mm/area.h"
+#include "mm/budget.h"
+#include "mm/fault.h"
+#include "mm/frames.h"
+#include "mm/lru.h"
+#include "mm/pte.h"
+#include "mm/reclaim.h"
+#include "mm/swap_slots.h"
+
+enum {
+	ZAP_RUN = VM_RUN_MAX,
+	HELD_SHIFT = 1, /* at most half of the limit may be held */
+	SWAPOFF_PASSES_MAX = 1000,
+	DEFAULT_SWAP_SHIFT = 5,
+};
+
+/* ---- life ---- */
+
+static u64 smaller_limit(const struct mm *mm)
+{
+	return min_u64(mm->budget.memory_max, mm->budget.resident_max);
+}
+
+/* Runs of frames: one per reclaimer that can usefully work, but never more than 1/8 of the limit. */
+static u32 choose_nr_runs(u64 limit_pages, u32 nr_cpus)
+{
+	u64 runs = min_u64(nr_cpus + 2, FRAME_RUNS_MAX);
+
+	return (u32)max_u64(min_u64(runs, limit_pages / 8 / FRAME_RUN), 2);
+}
+
+static int tables_alloc(struct mm *mm, u32 nr_pages, u32 nr_runs)
+{
+	mm->ptes = vm_table_alloc((size_t)nr_pages * sizeof(struct atomic64));
+	mm->pte_touched = vm_table_alloc((size_t)DIV_ROUND_UP(nr_pages, PTES_PER_PAGE) * sizeof(struct atomic32));
+	if (!mm->ptes || !mm->pte_touched)
+		return -ENOMEM;
+	if (area_init(&mm->areas) || frames_init(&mm->frames, nr_runs))
+		return -ENOMEM;
+	if (lru_init(&mm->lru, nr_pages) || lru_init(&mm->cold, nr_pages))
+		return -ENOMEM;
+	return 0;
+}
+
+static void tables_free(struct mm *mm)
+{
+	u32 nr_pages = mm->vm.nr_pages;
+
+	vm_table_free(mm->ptes, (size_t)nr_pages * sizeof(struct atomic64));
+	vm_table_free(mm->pte_touched, (size_t)DIV_ROUND_UP(nr_pages, PTES_PER_PAGE) * sizeof(struct atomic32));
+	area_destroy(&mm->areas);
+	lru_destroy(&mm->lru);
+	lru_destroy(&mm->cold);
+	frames_destroy(&mm->frames);
+}
+
+int mm_create(struct mm *mm, const struct mm_config *cfg)
+{
+	u64 memory = cfg->memory_pages ? cfg->memory_pages : UINT32_MAX;
+	u64 resident = cfg->resident_pages ? cfg->resident_pages : UINT32_MAX;
+	u32 nr_runs = choose_nr_runs(min_u64(memory, resident), cfg->nr_cpus);
+	struct vm_config vm = {
+		.window_hint = cfg->window_hint,
+		.nr_pages = cfg->nr_pages,
+		.nr_steal_frames = nr_runs * FRAME_RUN,
+		.nr_read_frames = READ_FRAMES,
+		.method = cfg->method,
+	};
+	int ret;
+
+	if (!(cfg->memory_pages || cfg->resident_pages) || min_u64(memory, resident) < MM_LIMIT_PAGES_MIN)
+		return -EINVAL;
+	*mm = (struct mm){ .stats = cfg->stats, .policy = cfg->policy, .keep_clean = true, .on_adopt = cfg->on_adopt };
+	ret = vm_open(&mm->vm, &vm);
+	if (ret)
+		return ret;
+	ret = tables_alloc(mm, cfg->nr_pages, nr_runs);
+	if (ret) {
+		tables_free(mm);
+		vm_close(&mm->vm);
+		return ret;
+	}
+	budget_init(mm, memory, resident, nr_runs * FRAME_RUN + READ_FRAMES);
+	return 0;
+}
+
+void mm_destroy(struct mm *mm)
+{
+	kswapd_stop(mm);
+	swap_destroy(mm);
+	vm_close(&mm->vm);
+	tables_free(mm);
+}
+
+/* For callers that are not a fault: a page that is unmapped meanwhile is no error. */
+static int fault_errno(enum fault_result result)
+{
+	switch (result) {
+	case FAULT_DONE:
+	case FAULT_UNMAPPED:
+		return 0;
+	case FAULT_OOM:
+		return -ENOMEM;
+	default:
+		return -EIO;
+	}
+}
+
+bool mm_is_adopted(const struct mm *mm)
+{
+	return atomic32_load_acquire(&mm->adopted) != 0;
+}
+
+/* ---- dropping pages ---- */
+
+/* Locks PTEs from `at` on while they have contents, at most ZAP_RUN; returns how many. */
+static u32 zap_lock(struct mm *mm, u32 at, u32 end, u64 *ptes)
+{
+	u32 nr = 0;
+
+	while (nr < ZAP_RUN && at + nr < end) {
+		vpn_t vpn = { at + nr };
+		u64 pte = pte_read(mm, vpn);
+
+		if (pte_is_none(pte) && !(pte & PTE_LOCKED))
+			break;
+		ptes[nr++] = pte_lock(mm, vpn);
+	}
+	return nr;
+}
+
+static void zap_locked(struct mm *mm, u32 at, u32 nr, const u64 *ptes)
+{
+	u32 present = 0;
+
+	for (u32 i = 0; i < nr; i++)
+		present += pte_is_present(ptes[i]);
+	if (present)
+		vm_zap(&mm->vm, (vpn_t){ at }, nr);
+	for (u32 i = 0; i < nr; i++) {
+		if (ptes[i] & (PTE_SWAP | PTE_CLEAN))
+			swap_free(mm, pte_to_swp_entry(ptes[i]));
+		pte_unlock(mm, (vpn_t){ at + i }, ptes[i] & PTE_QUEUED);
+	}
+	if (present)
+		budget_uncharge(mm, present);
+}
+
+/*
+ * Gives back frames and slots of a range. A fault that got its page in before this looks at its PTE is seen here; one
+ * that comes later has seen the area go (fault.c, do_anonymous_page), or wanted the page to live on.
+ */
+static void zap_range(struct mm *mm, vpn_t start, u32 nr)
+{
+	u32 end = start.val + nr;
+	u64 ptes[ZAP_RUN];
+
+	for (u32 at = start.val; at < end;) {
+		u32 got;
+
+		if (at % PTES_PER_PAGE == 0 && !atomic32_read(&mm->pte_touched[at / PTES_PER_PAGE])) {
+			at += PTES_PER_PAGE;
+			continue;
+		}
+		got = zap_lock(mm, at, end, ptes);
+		if (got)
+			zap_locked(mm, at, got, ptes);
+		at += got ? got : 1;
+	}
+}
+
+/* Context: areas.lock held. */
+static void drop_locked(struct mm *mm, vpn_t start, u32 nr)
+{
+	if (mm_is_adopted(mm))
+		zap_range(mm, start, nr);
+	else
+		vm_zap(&mm->vm, start, nr);
+}
+
+void mm_drop(struct mm *mm, vpn_t start, u32 nr)
+{
+	if (mm_is_adopted(mm)) {
+		zap_range(mm, start, nr);
+		return;
+	}
+	mutex_lock(&mm->areas.lock);
+	drop_locked(mm, start, nr);
+	mutex_unlock(&mm->areas.lock);
+}
+
+/* ---- mappings ---- */
+
+/* Would `more` accessible pages in place of what [start, nr) has now pass the limit? Then manage, first. */
+static int adopt_for(struct mm *mm, vpn_t start, u32 nr, unsigned int prot);
+
+int mm_map_fixed(struct mm *mm, vpn_t start, u32 nr, unsigned int prot)
+{
+	struct area_set *set = &mm->areas;
+	int ret;
+
+	must(nr > 0 && start.val + nr <= mm->vm.nr_pages);
+	mutex_lock(&set->lock);
+	ret = adopt_for(mm, start, nr, prot);
+	if (!ret && !area_is_free(set, start, nr)) {
+		ret = area_clear_range(set, start, nr);
+		if (!ret)
+			drop_locked(mm, start, nr);
+	}
+	if (!ret)
+		ret = vm_protect_range(&mm->vm, start, nr, prot);
+	if (!ret)
+		ret = area_set_range(set, start, nr, prot);
+	mutex_unlock(&set->lock);
+	return ret;
+}
+
+int mm_map(struct mm *mm, u32 nr, u32 align, unsigned int prot, vpn_t *start)
+{
+	struct area_set *set = &mm->areas;
+	int ret = -ENOMEM;
+
+	must(nr > 0 && align > 0);
+	mutex_lock(&set->lock);
+	if (area_find_gap(set, mm->vm.nr_pages, nr, align, start))
+		ret = adopt_for(mm, *start, nr, prot);
+	if (!ret)
+		ret = vm_protect_range(&mm->vm, *start, nr, prot);
+	if (!ret) {
+		ret = area_set_range(set, *start, nr, prot);
+		/* Without an area nobody would ever take the rights away again. */
+		if (ret)
+			must(!vm_protect_range(&mm->vm, *start, nr, VM_NONE));
+	}
+	mutex_unlock(&set->lock);
+	return ret;
+}
+
+int mm_unmap(struct mm *mm, vpn_t start, u32 nr)
+{
+	struct area_set *set = &mm->areas;
+	int ret;
+
+	must(nr > 0 && start.val + nr <= mm->vm.nr_pages);
+	mutex_lock(&set->lock);
+	ret = area_clear_range(set, start, nr);
+	if (!ret) {
+		drop_locked(mm, start, nr);
+		ret = vm_protect_range(&mm->vm, start, nr, VM_NONE);
+	}
+	mutex_unlock(&set->lock);
+	return ret;
+}
+
+int mm_protect(struct mm *mm, vpn_t start, u32 nr, unsigned int prot)
+{
+	struct area_set *set = &mm->areas;
+	int ret;
+
+	must(nr > 0 && start.val + nr <= mm->vm.nr_pages);
+	mutex_lock(&set->lock);
+	ret = area_is_mapped(set, start, nr) ? adopt_for(mm, start, nr, prot) : -ENOMEM;
+	if (!ret)
+		ret = vm_protect_range(&mm->vm, start, nr, prot);
+	if (!ret)
+		ret = area_set_range(set, start, nr, prot);
+	mutex_unlock(&set->lock);
+	return ret;
+}
+
+bool mm_is_mapped(struct mm *mm, vpn_t start, u32 nr)
+{
+	bool mapped;
+
+	mutex_lock(&mm->areas.lock);
+	mapped = area_is_mapped(&mm->areas, start, nr);
+	mutex_unlock(&mm->areas.lock);
+	return mapped;
+}
+
+bool mm_may_access(struct mm *mm, vpn_t vpn, bool write)
+{
+	struct area area;
+	u32 seq;
+
+	return area_find(&mm->areas, vpn, &area, &seq) && (area.prot & (write ? VM_WRITE : VM_READ));
+}
+
+u64 mm_pageout(struct mm *mm, vpn_t start, u32 nr)
+{
+	return mm_is_adopted(mm) ? reclaim_range(mm, start, nr) : 0;
+}
+
+int mm_will_need(struct mm *mm, vpn_t start, u32 nr)
+{
+	int ret = 0;
+
+	for (u32 i = 0; i < nr && !ret; i++) {
+		vpn_t vpn = { start.val + i };
+
+		if (pte_is_swap(pte_read(mm, vpn)))
+			ret = fault_errno(handle_mm_fault(mm, vpn, false));
+	}
+	return ret;
+}
+
+/*
+ * FIFO order has no other place than the end, so the old end is a queue of its own. A page keeps its entry in the
+ * main queue (QUEUED): there it is stale once the page has left by this one.
+ */
+void mm_cold(struct mm *mm, vpn_t start, u32 nr)
+{
+	for (u32 i = 0; i < nr; i++) {
+		vpn_t vpn = { start.val + i };
+		u32 fresh;
+
+		if (!pte_is_present(pte_read(mm, vpn)) || lru_length(&mm->cold) >= smaller_limit(mm))
+			continue;
+		fresh = lru_push(&mm->cold, &vpn, 1);
+		if (fresh)
+			budget_charge_tables(mm, fresh);
+	}
+}
+
+u64 mm_default_swap_bytes(const struct mm *mm)
+{
+	return min_u64(pages_to_bytes(mm->vm.nr_pages), pages_to_bytes(smaller_limit(mm)) << DEFAULT_SWAP_SHIFT);
+}
+
+/* ---- adoption ---- */
+
+/* A page that the kernel has and we did not know of. A fault may have been here first: then it is known. */
+static void adopt_page(struct mm *mm, vpn_t vpn)
+{
+	u64 pte = pte_lock(mm, vpn);
+	u32 fresh = 0;
+
+	if (pte_is_none(pte)) {
+		budget_charge_reclaim(mm, 1);
+		if (!(pte & PTE_QUEUED))
+			fresh = lru_push(&mm->lru, &vpn, 1);
+		pte |= PTE_PRESENT | PTE_QUEUED;
+	}
+	pte_unlock(mm, vpn, pte);
+	if (fresh)
+		budget_charge_tables(mm, fresh);
+}
+
+static int adopt_area(struct mm *mm, const struct area *area)
+{
+	u8 present[VM_RESIDENT_MAX];
+
+	for (u32 at = area->start; at < area->end; at += VM_RESIDENT_MAX) {
+		u32 nr = (u32)min_u64(area->end - at, VM_RESIDENT_MAX);
+		int ret = vm_resident(&mm->vm, (vpn_t){ at }, nr, present);
+
+		if (ret)
+			return ret;
+		for (u32 i = 0; i < nr; i++) {
+			if (present[i])
+				adopt_page(mm, (vpn_t){ at + i });
+		}
+	}
+	return 0;
+}
+
+/*
+ * Context: areas.lock held, so no page of an area is dropped meanwhile. Faults may come in from the moment of
+ * registration: they find either NONE and no page in the kernel, or what adopt_page has entered.
+ */
+static int adopt_locked(struct mm *mm)
+{
+	int ret = 0;
+
+	if (mm_is_adopted(mm))
+		return 0;
+	if (mm->on_adopt)
+		ret = mm->on_adopt(mm);
+	if (!ret && !mm->vm.registered)
+		ret = vm_register(&mm->vm);
+	for (u32 i = 0; !ret && i < atomic32_read(&mm->areas.nr); i++)
+		ret = adopt_area(mm, &mm->areas.areas[i]);
+	if (!ret)
+		ret = kswapd_start(mm);
+	if (ret)
+		return ret;
+	atomic32_store_release(&mm->adopted, 1);
+	atomic64_set(&mm->stats->adopted, 1);
+	return 0;
+}
+
+int mm_adopt(struct mm *mm)
+{
+	int ret;
+
+	mutex_lock(&mm->areas.lock);
+	ret = adopt_locked(mm);
+	mutex_unlock(&mm->areas.lock);
+	return ret;
+}
+
+static int adopt_for(struct mm *mm, vpn_t start, u32 nr, unsigned int prot)
+{
+	u64 accessible = mm->areas.nr_accessible - area_accessible(&mm->areas, start, nr);
+
+	if (prot != VM_NONE)
+		accessible += nr;
+	if (mm_is_adopted(mm) || accessible + mm->budget.reserve <= smaller_limit(mm))
+		return 0;
+	return adopt_locked(mm);
+}
+
+/* ---- holds ---- */
+
+int mm_hold_page(struct mm *mm, vpn_t vpn, bool write)
+{
+	if (!mm_may_access(mm, vpn, write))
+		return -EFAULT;
+	/*
+	 * The caller has touched it, so before adoption the kernel has it, and adoption finds it there with its hold.
+	 * Adopted since the look at the flag: the PTE says present or swapped, and is believed.
+	 */
+	if (!pte_hold(mm, vpn, write, !mm_is_adopted(mm)))
+		return -EAGAIN;
+	if (atomic64_fetch_add(&mm->nr_held, 1) < smaller_limit(mm) >> HELD_SHIFT)
+		return 0;
+	mm_release_page(mm, vpn);
+	return -ENOMEM;
+}
+
+void mm_release_page(struct mm *mm, vpn_t vpn)
+{
+	pte_unhold(mm, vpn);
+	atomic64_fetch_sub(&mm->nr_held, 1);
+}
+
+/* ---- swap devices ---- */
+
+int mm_swapon(struct mm *mm, struct swap_device *dev)
+{
+	int ret;
+
+	mutex_lock(&mm->swap_lock);
+	ret = swap_add(mm, dev);
+	mutex_unlock(&mm->swap_lock);
+	return ret;
+}
+
+/* Makes a page let go of its slot on `si`: a swapped one comes in, a clean one becomes dirty. */
+static int unuse_page(struct mm *mm, struct swap_info *si, vpn_t vpn)
+{
+	u64 pte = pte_read(mm, vpn);
+
+	if (!(pte & (PTE_SWAP | PTE_CLEAN)) || swp_type(pte_to_swp_entry(pte)) != si->type)
+		return 0;
+	return fault_errno(handle_mm_fault(mm, vpn, true));
+}
+
+/* try_to_unuse: there is no map from slots to pages, so all touched PTEs are looked at, until no slot is in use. */
+static int unuse_all(struct mm *mm, struct swap_info *si)
+{
+	int ret = 0;
+
+	for (int pass = 0; pass < SWAPOFF_PASSES_MAX && !ret && atomic64_read(&si->used); pass++) {
+		for (u32 at = 0; at < mm->vm.nr_pages && !ret; at++) {
+			if (at % PTES_PER_PAGE == 0 && !atomic32_read(&mm->pte_touched[at / PTES_PER_PAGE]))
+				at += PTES_PER_PAGE - 1;
+			else
+				ret = unuse_page(mm, si, (vpn_t){ at });
+		}
+	}
+	return !ret && atomic64_read(&si->used) ? -ENOMEM : ret;
+}
+
+int mm_swapoff(struct mm *mm, const char *name)
+{
+	struct swap_info *si;
+	int ret = -ENOENT;
+
+	mutex_lock(&mm->swap_lock);
+	si = swap_find(mm, name);
+	if (si) {
+		swap_set_state(si, SWAP_LEAVING);
+		ret = unuse_all(mm, si);
+		if (ret)
+			swap_set_state(si, SWAP_ON);
+		else
+			swap_remove(si);
+	}
+	mutex_unlock(&mm->swap_lock);
+	return ret;
+}
+
+/* ---- invariants ---- */
+
+void mm_assert_valid(struct mm *mm)
+{
+	u64 present = 0, used = atomic64_read(&mm->budget.used), named = 0, queued = 0;
+	u64 frames = (u64)__builtin_popcountll(atomic64_read(&mm->frames.touched_reads));
+
+	for (u32 at = 0; at < mm->vm.nr_pages; at++) {
+		u64 pte;
+
+		if (at % PTES_PER_PAGE == 0 && !atomic32_read(&mm->pte_touched[at / PTES_PER_PAGE])) {
+			at += PTES_PER_PAGE - 1;
+			continue;
+		}
+		pte = pte_read(mm, (vpn_t){ at });
+		must(pte_is_valid(pte) && !(pte & (PTE_LOCKED | PTE_WAITERS)));
+		must(!pte_is_present(pte) || (pte & PTE_QUEUED));
+		present += pte_is_present(pte);
+		queued += (pte & PTE_QUEUED) != 0;
+		if (pte & (PTE_SWAP | PTE_CLEAN)) {
+			u64 word = slot_read(swap_slot(mm, pte_to_swp_entry(pte)));
+
+			must(slot_word_is_valid(word) && slot_count(word) == 1 && !(word & SLOT_HAS_CACHE));
+			named++;
+		}
+	}
+	must(queued == lru_length(&mm->lru));
+	must(named == swap_used(mm));
+	must(present + frames == budget_resident(used));
+	must(atomic64_read(&mm->frames.free_reads) == ~(u64)0 >> (64 - READ_FRAMES));
+	must(__builtin_popcountll(atomic64_read(&mm->frames.free_runs)) == (int)mm->frames.nr_runs);
+}

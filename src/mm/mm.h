@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One managed window: its life, its mappings, advice, swap devices. What include/weir.h and the shim are made of.
+ *
+ * Context of all, unless it says otherwise: any thread, signals blocked (a program's handler that faults must not
+ * interrupt a lock holder), no lock held; they sleep.
+ */
+#pragma once
+
+#include "mm/types.h"
+
+struct mm_config {
+	u64 memory_pages, resident_pages; /* limits; 0 for none, at least one is set */
+	uintptr_t window_hint; /* exact address of the window, or 0 */
+	u32 nr_pages; /* of the window */
+	u32 nr_cpus; /* bounds how many reclaimers work at once */
+	enum vm_method method;
+	enum swapin_policy policy;
+	struct mm_stats *stats; /* zeroed, outlives the mm */
+	int (*on_adopt)(struct mm *mm);
+};
+
+/* The smaller limit must be at least this: room for reclaim's reserve and for a program to run. */
+#define MM_LIMIT_PAGES_MIN 2048u
+
+/* 0, -EINVAL (limits), -ENOMEM, -EEXIST (the window's place is taken). */
+int must_check mm_create(struct mm *mm, const struct mm_config *cfg);
+
+/* No other thread uses the mm or its memory any more. */
+void mm_destroy(struct mm *mm);
+
+/*
+ * Maps `nr` pages, aligned to `align` pages, with enum vm_prot rights; mm_map_fixed at a place of the caller's choice,
+ * over whatever is there. New pages read as zero. 0; -ENOMEM (no room, or too many mappings); what mm_adopt returns.
+ */
+int must_check mm_map(struct mm *mm, u32 nr, u32 align, unsigned int prot, vpn_t *start);
+int must_check mm_map_fixed(struct mm *mm, vpn_t start, u32 nr, unsigned int prot);
+
+int must_check mm_unmap(struct mm *mm, vpn_t start, u32 nr);
+
+/* Changes the rights. -ENOMEM: not all of it is mapped. */
+int must_check mm_protect(struct mm *mm, vpn_t start, u32 nr, unsigned int prot);
+
+/* Is all of it mapped? May this page be read, or written? The second is lockless, for any context. */
+bool mm_is_mapped(struct mm *mm, vpn_t start, u32 nr);
+bool mm_may_access(struct mm *mm, vpn_t vpn, bool write);
+
+/* Drops the contents: the range reads as zero. */
+void mm_drop(struct mm *mm, vpn_t start, u32 nr);
+
+/* Writes out what can leave; returns how many pages left. */
+u64 mm_pageout(struct mm *mm, vpn_t start, u32 nr);
+
+/* Brings in what has a copy on a device. 0, -ENOMEM, -EIO. */
+int must_check mm_will_need(struct mm *mm, vpn_t start, u32 nr);
+
+/* Makes present pages the next to leave. Advice: what is locked just now stays where it is. */
+void mm_cold(struct mm *mm, vpn_t start, u32 nr);
+
+/* The size for a swap device when the user gives none: room for far more than any ratio will make of the limit. */
+u64 mm_default_swap_bytes(const struct mm *mm);
+
+/*
+ * Begins to manage: what is resident is learnt from the kernel, and from here on touches of absent pages are faults.
+ * Done by itself when what is handed out passes the limit. 0 or what on_adopt or vm_register returned.
+ */
+int must_check mm_adopt(struct mm *mm);
+bool mm_is_adopted(const struct mm *mm);
+
+/*
+ * Keeps one mapped page where it is. -EAGAIN: fault it in (handle_mm_fault) and try again; before adoption the page
+ * must have been touched. -EFAULT: not mapped with these rights; -ENOMEM: half of the limit is held already.
+ * Lockless; callable with signals enabled.
+ */
+int must_check mm_hold_page(struct mm *mm, vpn_t vpn, bool write);
+void mm_release_page(struct mm *mm, vpn_t vpn);
+
+/* 0 or what swap_add says. On error the device stays the caller's. */
+int must_check mm_swapon(struct mm *mm, struct swap_device *dev);
+
+/* -ENOENT, -ENOMEM (its pages do not fit), -EIO (one cannot be read); on error the device stays on. */
+int must_check mm_swapoff(struct mm *mm, const char *name);
+
+/* Walks everything and asserts the invariants of types.h. The mm is quiet: no fault, no reclaim. */
+void mm_assert_valid(struct mm *mm);

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The page-table word and its lock.
+ *
+ *   63..32  swap entry (SWAP, or PRESENT and CLEAN)
+ *   31..16  holds
+ *    5      QUEUED   the page has an entry in the LRU queue
+ *    4      CLEAN    present, write-protected, and its slot still has the same data
+ *    3      SWAP     absent, its copy is named by the entry
+ *    2      PRESENT  in the window
+ *    1      WAITERS  somebody sleeps on this word
+ *    0      LOCKED
+ *   neither PRESENT nor SWAP: never touched, or dropped; reads as zero
+ *
+ * Who writes: state and entry, the holder of LOCKED; holds go up only while PRESENT and not LOCKED, and down at any
+ * time, so the unlock is a compare-and-swap that keeps them. pte_lock's acquire meets pte_unlock's release; a hold's
+ * acquire meets the same release, and reclaim's acquire in pte_trylock meets the release in pte_unhold.
+ */
+#pragma once
+
+#include "base/assert.h"
+#include "mm/types.h"
+
+#define PTE_LOCKED ((u64)1 << 0)
+#define PTE_WAITERS ((u64)1 << 1)
+#define PTE_PRESENT ((u64)1 << 2)
+#define PTE_SWAP ((u64)1 << 3)
+#define PTE_CLEAN ((u64)1 << 4)
+#define PTE_QUEUED ((u64)1 << 5)
+#define PTE_HOLD ((u64)1 << 16)
+#define PTE_HOLD_MASK ((u64)0xffff << 16)
+#define PTE_ENTRY_SHIFT 32
+#define PTE_ENTRY_MASK ((u64)0xffffffff << PTE_ENTRY_SHIFT)
+/* What names the page's contents: the rest may change without making a copy stale. */
+#define PTE_CONTENT_MASK (PTE_PRESENT | PTE_SWAP | PTE_CLEAN | PTE_ENTRY_MASK)
+
+/* A count that reached the top stays there: the page is never reclaimed again, which is safe. */
+#define PTE_HOLDS_STUCK PTE_HOLD_MASK
+
+static inline u64 pte_make_swap(swp_entry_t entry)
+{
+	return PTE_SWAP | (u64)entry.val << PTE_ENTRY_SHIFT;
+}
+
+static inline u64 pte_make_clean(swp_entry_t entry)
+{
+	return PTE_PRESENT | PTE_CLEAN | (u64)entry.val << PTE_ENTRY_SHIFT;
+}
+
+static inline swp_entry_t pte_to_swp_entry(u64 pte)
+{
+	check(pte & (PTE_SWAP | PTE_CLEAN));
+	return (swp_entry_t){ (u32)(pte >> PTE_ENTRY_SHIFT) };
+}
+
+static inline bool pte_is_none(u64 pte)
+{
+	return !(pte & (PTE_PRESENT | PTE_SWAP));
+}
+
+static inline bool pte_is_present(u64 pte)
+{
+	return (pte & PTE_PRESENT) != 0;
+}
+
+static inline bool pte_is_swap(u64 pte)
+{
+	return (pte & PTE_SWAP) != 0;
+}
+
+static inline bool pte_is_clean(u64 pte)
+{
+	return (pte & PTE_CLEAN) != 0;
+}
+
+static inline bool pte_is_held(u64 pte)
+{
+	return (pte & PTE_HOLD_MASK) != 0;
+}
+
+/* The patch's test: does the word still name the same contents? */
+static inline bool pte_same(u64 a, u64 b)
+{
+	return (a & PTE_CONTENT_MASK) == (b & PTE_CONTENT_MASK);
+}
+
+static inline bool pte_is_valid(u64 pte)
+{
+	if ((pte & PTE_PRESENT) && (pte & PTE_SWAP))
+		return false;
+	if ((pte & PTE_CLEAN) && !(pte & PTE_PRESENT))
+		return false;
+	return (pte & (PTE_SWAP | PTE_CLEAN)) || !(pte & PTE_ENTRY_MASK);
+}
+
+/* A look without the lock: stale is harmless, as everybody looks again under it. */
+static inline u64 pte_read(const struct mm *mm, vpn_t vpn)
+{
+	check(vpn.val < mm->vm.nr_pages);
+	return atomic64_read(&mm->ptes[vpn.val]);
+}
+
+/*
+ * Context of all below: any thread; signals blocked from lock to unlock, as a handler of the program that touches the
+ * same page would wait for the thread it interrupted.
+ */
+
+/* Returns the word as it was, without LOCKED and WAITERS. Sleeps while another has it. */
+u64 pte_lock(struct mm *mm, vpn_t vpn);
+
+/* The same without sleeping; false if another has it. */
+bool pte_trylock(struct mm *mm, vpn_t vpn, u64 *pte);
+
+/* Sets state, entry and QUEUED to those of `pte`, keeps the holds as they are, wakes sleepers. */
+void pte_unlock(struct mm *mm, vpn_t vpn, u64 pte);
+
+/* Sleeps until the word is not locked. */
+void pte_wait_unlocked(struct mm *mm, vpn_t vpn);
+
+/*
+ * Holds a present page (a dirty one if `write`) without any lock; with `untouched_ok` also one of which nothing is
+ * known (before adoption). False: not possible now, fault it in first.
+ */
+bool pte_hold(struct mm *mm, vpn_t vpn, bool write, bool untouched_ok);
+void pte_unhold(struct mm *mm, vpn_t vpn);

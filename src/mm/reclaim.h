@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The way out: pages leave in runs of the oldest. Clean ones are dropped; dirty ones move to frames in the swap cache,
+ * where they can still be taken back, and are written to their slots. Done by a faulting thread that finds no room, by
+ * the background reclaimer between watermarks, and by PAGEOUT.
+ * Context: signals blocked, no lock held; sleeps.
+ */
+#pragma once
+
+#include "mm/types.h"
+
+/* Charges `nr` resident pages, reclaiming for them if need be. 0; -ENOMEM: nothing more can leave. */
+int must_check mm_charge(struct mm *mm, u32 nr);
+
+/* Writes out what can leave of [start, start + nr); returns how many pages left. */
+u64 reclaim_range(struct mm *mm, vpn_t start, u32 nr);
+
+/* The background reclaimer. 0 or -errno. */
+int must_check kswapd_start(struct mm *mm);
+void kswapd_stop(struct mm *mm);

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: MIT
+#include "mm/swap_slots.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "mm/budget.h"
+
+enum {
+	BITS = 64,
+	SLOTS_PER_PAGE = PAGE_SIZE / sizeof(u64), /* of the swap table */
+};
+
+/* ---- the map of free slots ---- */
+
+static u32 map_words(u32 nr_slots)
+{
+	return DIV_ROUND_UP(nr_slots, BITS);
+}
+
+static size_t map_bytes(u32 words)
+{
+	return (size_t)words * sizeof(struct atomic64);
+}
+
+static int map_init(struct slot_map *map, u32 nr_slots)
+{
+	u32 words = map_words(nr_slots);
+
+	*map = (struct slot_map){ 0 };
+	map->bits = vm_table_alloc(map_bytes(words));
+	map->full = vm_table_alloc(map_bytes(map_words(words)));
+	if (!map->bits || !map->full) {
+		vm_table_free(map->bits, map_bytes(words));
+		vm_table_free(map->full, map_bytes(map_words(words)));
+		return -ENOMEM;
+	}
+	/* The bits past the end are taken for ever. */
+	if (nr_slots % BITS)
+		atomic64_set(&map->bits[words - 1], ~(u64)0 << (nr_slots % BITS));
+	if (words % BITS)
+		atomic64_set(&map->full[map_words(words) - 1], ~(u64)0 << (words % BITS));
+	return 0;
+}
+
+static void map_destroy(struct slot_map *map, u32 nr_slots)
+{
+	vm_table_free(map->bits, map_bytes(map_words(nr_slots)));
+	vm_table_free(map->full, map_bytes(map_words(map_words(nr_slots))));
+}
+
+/*
+ * `full` and `hint` are advice. A bit that is freed while another thread marks its word full leaves the mark clear or
+ * is found by map_take's last pass, which does not look at them.
+ */
+static void map_mark(struct slot_map *map, u32 word, bool full)
+{
+	u64 bit = (u64)1 << (word % BITS);
+
+	if (full)
+		atomic64_fetch_or(&map->full[word / BITS], bit);
+	else if (atomic64_read(&map->full[word / BITS]) & bit)
+		atomic64_fetch_and(&map->full[word / BITS], ~bit);
+}
+
+/* Takes up to `nr` bits of one word; returns the mask of those taken. */
+static u64 map_take_from(struct slot_map *map, u32 word, u32 nr)
+{
+	u64 old = atomic64_read(&map->bits[word]);
+	u64 mask;
+
+	do {
+		u64 free = ~old;
+
+		mask = 0;
+		for (u32 i = 0; i < nr && free; i++, free &= free - 1)
+			mask |= free & -free;
+		if (!mask)
+			return 0;
+	} while (!atomic64_cas_acquire(&map->bits[word], &old, old | mask));
+	if ((old | mask) == ~(u64)0)
+		map_mark(map, word, true);
+	return mask;
+}
+
+/* Takes up to `nr` slots, lowest first. Returns how many. */
+static u32 map_take(struct slot_map *map, u32 nr_slots, u32 *slots, u32 nr)
+{
+	u32 words = map_words(nr_slots), got = 0;
+
+	for (int pass = 0; pass < 2 && got == 0; pass++) {
+		for (u32 w = pass ? 0 : atomic32_read(&map->hint); w < words && got < nr; w++) {
+			u64 full = atomic64_read(&map->full[w / BITS]) >> (w % BITS);
+			u64 mask;
+
+			if (pass == 0 && (full & 1)) {
+				/* Skip the run of full words in one step. */
+				w += (~full ? (u32)__builtin_ctzll(~full) : BITS) - 1;
+				continue;
+			}
+			mask = map_take_from(map, w, nr - got);
+			if (mask && pass == 0)
+				atomic32_set(&map->hint, w);
+			for (; mask; mask &= mask - 1)
+				slots[got++] = w * BITS + (u32)__builtin_ctzll(mask);
+		}
+	}
+	return got;
+}
+
+static void map_give(struct slot_map *map, u32 slot)
+{
+	u32 word = slot / BITS;
+	u64 bit = (u64)1 << (slot % BITS);
+	u64 old = atomic64_fetch_and(&map->bits[word], ~bit);
+
+	must(old & bit);
+	map_mark(map, word, false);
+	if (word < atomic32_read(&map->hint))
+		atomic32_set(&map->hint, word);
+}
+
+/* ---- slots ---- */
+
+/* Charges table pages that a slot number reached for the first time makes real: swap table and bitmaps. */
+static void charge_high_water(struct mm *mm, struct swap_info *si, u32 slot)
+{
+	u32 old = atomic32_read(&si->map.high_water);
+
+	while (slot >= old) {
+		u32 new = ALIGN_UP(slot + 1, (u32)SLOTS_PER_PAGE);
+
+		if (atomic32_cas_acquire(&si->map.high_water, &old, new)) {
+			budget_charge_tables(mm, (new - old) / SLOTS_PER_PAGE);
+			return;
+		}
+	}
+}
+
+static u32 swap_alloc_from(struct mm *mm, struct swap_info *si, swp_entry_t *entries, u32 nr)
+{
+	u32 owner = sync_thread_id(), got;
+	u32 slots[FRAME_RUN];
+
+	must(nr <= FRAME_RUN);
+	/* Counted before the look at the state: swapoff changes the state and then waits for the count. */
+	atomic64_fetch_add(&si->used, nr);
+	atomic_full_barrier();
+	got = atomic32_load_acquire(&si->state) == SWAP_ON ? map_take(&si->map, si->nr_slots, slots, nr) : 0;
+	for (u32 i = 0; i < got; i++) {
+		charge_high_water(mm, si, slots[i]);
+		/* The bit was free, so the word is 0: slot_release comes before map_give. */
+		must(slot_alloc(&si->table[slots[i]], owner));
+		entries[i] = swp_entry(si->type, slots[i]);
+	}
+	atomic64_fetch_sub(&si->used, nr - got);
+	atomic64_fetch_add(&mm->stats->swapped, got);
+	return got;
+}
+
+u32 swap_alloc(struct mm *mm, swp_entry_t *entries, u32 nr)
+{
+	u32 nr_swap = atomic32_load_acquire(&mm->nr_swap), got = 0;
+
+	for (u32 type = 0; type < nr_swap && got < nr; type++) {
+		struct swap_info *si = &mm->swap[type];
+
+		if (atomic32_load_acquire(&si->state) == SWAP_ON)
+			got += swap_alloc_from(mm, si, entries + got, nr - got);
+	}
+	return got;
+}
+
+void swap_finish(struct mm *mm, swp_entry_t entry, enum slot_left left)
+{
+	struct swap_info *si = swap_info(mm, entry);
+
+	if (left != SLOT_LAST)
+		return;
+	if (si->dev_flags & SWAP_DISCARD)
+		si->dev->ops->discard(si->dev, swp_offset(entry));
+	slot_release(swap_slot(mm, entry));
+	map_give(&si->map, swp_offset(entry));
+	atomic64_fetch_sub(&mm->stats->swapped, 1);
+	atomic64_fetch_sub(&si->used, 1);
+}
+
+void swap_free(struct mm *mm, swp_entry_t entry)
+{
+	swap_finish(mm, entry, slot_put(swap_slot(mm, entry)));
+}
+
+int swapcache_prepare(struct mm *mm, swp_entry_t entry)
+{
+	return slot_prepare(swap_slot(mm, entry), sync_thread_id());
+}
+
+void swapcache_clear(struct mm *mm, swp_entry_t entry)
+{
+	swap_finish(mm, entry, slot_clear(swap_slot(mm, entry)));
+}
+
+void swap_wait(struct mm *mm, swp_entry_t entry)
+{
+	struct atomic64 *slot = swap_slot(mm, entry);
+
+	mm_stats_add(mm->stats, STAT_PIN_WAIT, 1);
+	slot_wait(slot, slot_read(slot));
+}
+
+int swap_read(struct mm *mm, swp_entry_t entry, void *page)
+{
+	struct swap_info *si = swap_info(mm, entry);
+	int ret = si->dev->ops->read(si->dev, swp_offset(entry), page);
+
+	mm_stats_add(mm->stats, ret ? STAT_READ_ERROR : STAT_PAGES_IN, 1);
+	return ret;
+}
+
+int swap_write(struct mm *mm, swp_entry_t entry, const void *page)
+{
+	struct swap_info *si = swap_info(mm, entry);
+	int ret = si->dev->ops->write(si->dev, swp_offset(entry), page);
+
+	mm_stats_add(mm->stats, ret ? STAT_WRITE_ERROR : STAT_PAGES_OUT, 1);
+	return ret;
+}
+
+bool swap_is_tight(struct mm *mm)
+{
+	u64 slots = 0, used = 0, stored = budget_stored(atomic64_read(&mm->budget.used));
+	u32 nr_swap = atomic32_load_acquire(&mm->nr_swap);
+
+	for (u32 type = 0; type < nr_swap; type++) {
+		if (atomic32_read(&mm->swap[type].state) != SWAP_ON)
+			continue;
+		slots += mm->swap[type].nr_slots;
+		used += atomic64_read(&mm->swap[type].used);
+	}
+	return used * 2 > slots || stored * 2 > mm->budget.stored_max;
+}
+
+u64 swap_used(struct mm *mm)
+{
+	u32 nr_swap = atomic32_load_acquire(&mm->nr_swap);
+	u64 used = 0;
+
+	for (u32 type = 0; type < nr_swap; type++)
+		used += atomic64_read(&mm->swap[type].used);
+	return used;
+}
+
+/* ---- devices ---- */
+
+int swap_add(struct mm *mm, struct swap_device *dev)
+{
+	u32 type = atomic32_read(&mm->nr_swap);
+	struct swap_info *si;
+
+	must(mutex_is_locked(&mm->swap_lock));
+	must(dev->nr_slots > 0 && dev->nr_slots <= 1u << SWAP_OFFSET_BITS);
+	if (type == SWAP_TYPES_MAX)
+		return -ENOSPC;
+	si = &mm->swap[type];
+	*si = (struct swap_info){ .dev = dev, .type = type, .nr_slots = dev->nr_slots, .dev_flags = dev->flags };
+	si->table = vm_table_alloc((size_t)dev->nr_slots * sizeof(struct atomic64));
+	if (!si->table || map_init(&si->map, dev->nr_slots)) {
+		vm_table_free(si->table, (size_t)dev->nr_slots * sizeof(struct atomic64));
+		return -ENOMEM;
+	}
+	dev->memory = (struct swap_memory){ budget_charge_store, budget_uncharge_store, mm };
+	/* Release: whoever sees the device on sees all of the above. */
+	atomic32_store_release(&si->state, SWAP_ON);
+	atomic32_store_release(&mm->nr_swap, type + 1);
+	return 0;
+}
+
+struct swap_info *swap_find(struct mm *mm, const char *name)
+{
+	u32 nr_swap = atomic32_read(&mm->nr_swap);
+
+	for (u32 type = 0; type < nr_swap; type++) {
+		struct swap_info *si = &mm->swap[type];
+
+		if (atomic32_read(&si->state) == SWAP_ON && !strcmp(si->dev->name, name))
+			return si;
+	}
+	return NULL;
+}
+
+void swap_set_state(struct swap_info *si, enum swap_state state)
+{
+	atomic32_store_release(&si->state, state);
+	atomic_full_barrier(); /* before the look at `used`; meets swap_alloc_from */
+}
+
+/*
+ * A faulter may still hold a stale entry of the device and look at its slot word, so the tables of a device that has
+ * left stay, and its type is not used again, until the mm ends; only the device itself is closed.
+ */
+void swap_remove(struct swap_info *si)
+{
+	must(atomic32_read(&si->state) != SWAP_ON);
+	must(atomic64_read(&si->used) == 0);
+	swap_set_state(si, SWAP_OFF);
+	si->dev->ops->close(si->dev);
+	si->dev = NULL;
+}
+
+void swap_destroy(struct mm *mm)
+{
+	u32 nr_swap = atomic32_read(&mm->nr_swap);
+
+	for (u32 type = 0; type < nr_swap; type++) {
+		struct swap_info *si = &mm->swap[type];
+
+		if (si->dev)
+			si->dev->ops->close(si->dev);
+		vm_table_free(si->table, (size_t)si->nr_slots * sizeof(struct atomic64));
+		map_destroy(&si->map, si->nr_slots);
+	}
+	atomic32_set(&mm->nr_swap, 0);
+}

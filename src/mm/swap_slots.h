@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Swap devices and their slots: which device a new slot comes from, and what it takes to end one.
+ *
+ * The word in the swap table (swap_table.h) says whether a slot is free; a bitmap beside it finds free ones quickly.
+ * Slots are taken lowest first, so that the tables stay compact.
+ * Context: any thread, also signal handlers, unless it says otherwise. Nothing here sleeps but swap_wait().
+ */
+#pragma once
+
+#include "mm/swap_table.h"
+#include "mm/types.h"
+
+/* The device and slot of an entry. The entry must come from a PTE or a pin: the device cannot leave under it. */
+static inline struct swap_info *swap_info(struct mm *mm, swp_entry_t entry)
+{
+	must(swp_type(entry) < SWAP_TYPES_MAX);
+	return &mm->swap[swp_type(entry)];
+}
+
+static inline struct atomic64 *swap_slot(struct mm *mm, swp_entry_t entry)
+{
+	struct swap_info *si = swap_info(mm, entry);
+
+	must(swp_offset(entry) < si->nr_slots);
+	return &si->table[swp_offset(entry)];
+}
+
+/*
+ * Hands out up to `nr` slots, each with count 1 and pinned by the caller, from the first devices that have some.
+ * Returns how many; 0: swap is full.
+ */
+u32 swap_alloc(struct mm *mm, swp_entry_t *entries, u32 nr);
+
+/* swap_free: one PTE less names the slot; the last one discards it. */
+void swap_free(struct mm *mm, swp_entry_t entry);
+
+/* The direct swap-in's pin: see slot_prepare. */
+int must_check swapcache_prepare(struct mm *mm, swp_entry_t entry);
+void swapcache_clear(struct mm *mm, swp_entry_t entry);
+
+/* Ends what slot_* reported as SLOT_LAST: discards the data and makes the slot free. */
+void swap_finish(struct mm *mm, swp_entry_t entry, enum slot_left left);
+
+/* Sleeps until whoever has the slot pinned or locked lets go. */
+void swap_wait(struct mm *mm, swp_entry_t entry);
+
+/* Read and write, with their errors counted; the slot is pinned, no lock is held. */
+int must_check swap_read(struct mm *mm, swp_entry_t entry, void *page);
+int must_check swap_write(struct mm *mm, swp_entry_t entry, const void *page);
+
+/* Are clean pages to give their slots up early? (swap or its memory more than half full) */
+bool swap_is_tight(struct mm *mm);
+
+/* Takes the device in use. 0, -ENOSPC (too many were added), -ENOMEM; on error the device stays the caller's. */
+int must_check swap_add(struct mm *mm, struct swap_device *dev);
+
+/* Stops and resumes the handing out of slots; ends a device that has no slot in use. Context: swap_lock held. */
+struct swap_info *swap_find(struct mm *mm, const char *name);
+void swap_set_state(struct swap_info *si, enum swap_state state);
+void swap_remove(struct swap_info *si);
+
+/* Closes all devices and frees the tables. No other thread uses the mm. */
+void swap_destroy(struct mm *mm);
+
+/* All devices' slots in use. */
+u64 swap_used(struct mm *mm);

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The core's data structures. Read this first, then swap_table.h, fault.c and reclaim.c.
+ *
+ *   page         4 KiB of the program's memory, named by its vpn (number in the window)
+ *   frame        a page-sized place out of the program's reach (vm/vm.h)
+ *   PTE          our word for a page; the hardware's follows it
+ *   swap entry   device type and slot offset: where a page's copy is
+ *   slot         page-sized place on a swap device; its word in the swap table has a count of users and a pin
+ *   swap cache   pages that are in a frame and named by a slot: on their way out, or read and not yet installed
+ *   pin          exclusive use of a slot (HAS_CACHE in its word)
+ *   hold         a page kept resident for a system call (count in its PTE)
+ *
+ * Accounting, in pages, always true (budget.h):
+ *   resident = pages present in the window + steal frames in use + read frames ever used
+ *   stored   = pages of the devices' own memory + touched pages of the tables below
+ *   resident <= limit_resident, resident + stored <= limit_memory
+ *   swap count of a slot = PTEs that name it, whether the page is absent (swapped) or present and clean
+ */
+#pragma once
+
+#include "base/types.h"
+#include "mm/stats.h"
+#include "swap/swap_device.h"
+#include "sync/lock.h"
+#include "sync/thread.h"
+#include "vm/vm.h"
+
+enum {
+	SWAP_TYPES_MAX = 16, /* devices in the life of an mm */
+	SWAP_OFFSET_BITS = 28,
+	FRAME_RUN = VM_RUN_MAX, /* frames that are filled, written and emptied together */
+	FRAME_RUNS_MAX = 32,
+	READ_FRAMES = 64,
+	PTES_PER_PAGE = PAGE_SIZE / sizeof(u64),
+};
+
+/* Names a slot on a device. Fits the upper half of a PTE. */
+typedef struct {
+	u32 val;
+} swp_entry_t;
+
+static inline swp_entry_t swp_entry(u32 type, u32 offset)
+{
+	return (swp_entry_t){ type << SWAP_OFFSET_BITS | offset };
+}
+
+static inline u32 swp_type(swp_entry_t entry)
+{
+	return entry.val >> SWAP_OFFSET_BITS;
+}
+
+static inline u32 swp_offset(swp_entry_t entry)
+{
+	return entry.val & ((1u << SWAP_OFFSET_BITS) - 1);
+}
+
+/* How a page comes back (fault.c). */
+enum swapin_policy {
+	SWAPIN_DIRECT, /* past the swap cache when the slot has one user and the device is synchronous */
+	SWAPIN_CACHED, /* always through the swap cache */
+};
+
+/* What became of a fault. */
+enum fault_result {
+	FAULT_DONE, /* the access may be repeated */
+	FAULT_RETRY, /* internal: look at the PTE again */
+	FAULT_UNMAPPED, /* no mapping there: the program's own error */
+	FAULT_OOM, /* no page could be freed */
+	FAULT_IO_ERROR, /* the page's copy could not be read; it stays where it is */
+	FAULT_LOST, /* the kernel has lost a page that we hold for present */
+};
+
+/* Both counts in one word, so that the two limits are kept exactly (budget.c). */
+struct budget {
+	struct atomic64 used; /* resident in the low half, stored in the high half */
+	u32 resident_max; /* pages */
+	u32 memory_max;
+	u32 reserve; /* kept for reclaim: faults may not take it */
+	u32 stored_max; /* the store may not squeeze the resident part below a floor */
+	u32 low, high; /* watermarks of free pages for the background reclaimer */
+};
+
+/* A queue of vpns in chunks of one page (lru.c). */
+struct lru_chunk;
+
+struct lru {
+	struct mutex lock; /* all below */
+	struct lru_chunk *chunks; /* table, index 0 unused */
+	u32 nr_chunks, high_water; /* of the table: there are, were ever used */
+	u32 head, tail, free; /* chunk numbers */
+	u64 length;
+};
+
+/* One mapping: [start, end) with the same access rights. */
+struct area {
+	u32 start, end;
+	u32 prot; /* enum vm_prot */
+};
+
+/* Sorted, disjoint areas. Writers hold `lock` and make `seq` odd meanwhile; readers need no lock (area.c). */
+struct area_set {
+	struct mutex lock;
+	struct atomic32 seq;
+	struct atomic32 nr;
+	struct area *areas;
+	u32 cursor; /* where the search for a gap goes on */
+	u64 nr_accessible; /* pages in areas with any right: what was handed out */
+};
+
+/* What a steal frame holds; written by the run's owner before the slot is published with the frame. */
+struct frame_desc {
+	vpn_t vpn;
+	swp_entry_t entry;
+};
+
+struct frame_pool {
+	struct atomic64 free_runs; /* bit per run of steal frames; acquire takes, release gives back */
+	struct atomic64 free_reads; /* bit per read frame */
+	struct atomic64 touched_reads; /* read frames that have been charged once */
+	struct atomic32 waiters; /* bumped on each release: sleepers wait for a change */
+	u32 nr_runs;
+	struct frame_desc *desc; /* per steal frame */
+};
+
+/* Which slots are in use, for the allocator; the truth is the slot's word (swap_slots.c). */
+struct slot_map {
+	struct atomic64 *bits; /* 1 = taken; acquire takes, release gives back */
+	struct atomic64 *full; /* bit per word of bits: a hint that it has no free slot */
+	struct atomic32 hint; /* word below which all is probably full */
+	struct atomic32 high_water; /* slots ever used: what of the tables has been touched */
+};
+
+enum swap_state { SWAP_OFF, SWAP_ON, SWAP_LEAVING /* no new slots: swapoff runs */ };
+
+struct swap_info {
+	struct swap_device *dev;
+	struct atomic64 *table; /* the swap table: swap_table.h */
+	struct slot_map map;
+	struct atomic32 state; /* enum swap_state */
+	struct atomic64 used; /* slots taken, or about to be */
+	u32 dev_flags; /* of dev: readable after dev has gone */
+	u32 type;
+	u32 nr_slots;
+};
+
+struct kswapd {
+	struct sync_thread thread;
+	struct atomic32 wake; /* bumped by whoever wants it to run */
+	struct atomic32 asleep;
+	struct atomic32 stop;
+	bool started;
+};
+
+struct mm {
+	struct vm vm;
+	struct atomic64 *ptes; /* per page of the window: pte.h */
+	struct atomic32 *pte_touched; /* per page of ptes: not 0 once a PTE in it was written */
+	struct area_set areas;
+	struct budget budget;
+	struct lru lru; /* pages in FIFO order; at most one entry each: QUEUED */
+	struct lru cold; /* advised cold: looked at first; entries may be stale or double */
+	struct frame_pool frames;
+	struct swap_info swap[SWAP_TYPES_MAX];
+	struct atomic32 nr_swap; /* devices ever added: those below may be looked at */
+	struct mutex swap_lock; /* swapon, swapoff */
+	struct kswapd kswapd;
+	struct atomic32 reclaim_progress; /* bumped by every run of reclaim that freed something */
+	struct mm_stats *stats;
+	struct atomic64 nr_held; /* holds, for their limit */
+	struct atomic32 adopted; /* release: registered and scanned; before it nothing is managed */
+	enum swapin_policy policy;
+	bool keep_clean; /* read faults keep the slot */
+	/* Called once per process after the window is registered and before any page can leave; may be NULL. */
+	int (*on_adopt)(struct mm *mm);
+};
+
+/*
+ * Lock order, outermost first; within a line at most one at a time except PTE locks, which are taken in ascending
+ * order or by trylock.
+ *
+ *   areas.lock
+ *     swap_lock
+ *       slot pin (HAS_CACHE), folio lock (LOCKED)      sleeps across device I/O
+ *         PTE lock                                      sleeps across vm calls
+ *           lru.lock, the devices' own locks, waits for nothing
+ */
