@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+#include "fault/hold.h"
+
+#include <errno.h>
+#include <signal.h>
+
+#include "base/syscall.h"
+#include "mm/fault.h"
+
+/* Before adoption the kernel serves first touches: make it. An atomic OR of nothing is a write that changes nothing. */
+static void touch_page(struct mm *mm, vpn_t vpn, bool write)
+{
+	u8 *p = (u8 *)vm_address(&mm->vm, vpn);
+
+	if (write)
+		__atomic_fetch_or(p, 0, __ATOMIC_RELAXED);
+	else
+		(void)__atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+static int fault_in(struct mm *mm, vpn_t vpn, bool write)
+{
+	u64 all = ~(u64)0, old;
+	enum fault_result result;
+
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all));
+	result = handle_mm_fault(mm, vpn, write);
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old));
+	switch (result) {
+	case FAULT_DONE:
+		return 0;
+	case FAULT_UNMAPPED:
+		return -EFAULT;
+	case FAULT_OOM:
+		return -ENOMEM;
+	default:
+		return -EIO;
+	}
+}
+
+static int hold_page(struct mm *mm, vpn_t vpn, bool write)
+{
+	int ret;
+
+	do {
+		bool adopted = mm_is_adopted(mm);
+
+		if (!adopted && mm_may_access(mm, vpn, write))
+			touch_page(mm, vpn, write);
+		ret = mm_hold_page(mm, vpn, write);
+		if (ret == -EAGAIN && adopted) {
+			ret = fault_in(mm, vpn, write);
+			if (!ret)
+				ret = -EAGAIN;
+		}
+	} while (ret == -EAGAIN);
+	return ret;
+}
+
+int hold_range(struct mm *mm, uintptr_t addr, size_t bytes, bool write)
+{
+	uintptr_t first = addr & PAGE_MASK, last;
+
+	if (!bytes)
+		return 0;
+	if (!vm_owns(&mm->vm, addr) || addr + bytes - 1 < addr || !vm_owns(&mm->vm, addr + bytes - 1))
+		return -EFAULT;
+	last = (addr + bytes - 1) & PAGE_MASK;
+	for (uintptr_t at = first; at <= last; at += PAGE_SIZE) {
+		int ret = hold_page(mm, vm_vpn(&mm->vm, at), write);
+
+		if (ret) {
+			if (at > first)
+				release_range(mm, first, at - first);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+void release_range(struct mm *mm, uintptr_t addr, size_t bytes)
+{
+	uintptr_t last = (addr + bytes - 1) & PAGE_MASK;
+
+	for (uintptr_t at = addr & PAGE_MASK; bytes && at <= last; at += PAGE_SIZE)
+		mm_release_page(mm, vm_vpn(&mm->vm, at));
+}

@@ -1,0 +1,520 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The core on a real userfaultfd, through the internal interface: contents survive every way out and back, counts
+ * add up, limits are kept. Each test runs with MOVE and with COPY, with each swap-in policy.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/os.h"
+#include "fault/hold.h"
+#include "fault/signal.h"
+#include "mm/budget.h"
+#include "mm/mm.h"
+#include "mm/pte.h"
+#include "mm/swap_slots.h"
+#include "swap/zram.h"
+#include "weir.h"
+#include "test.h"
+
+enum {
+	LIMIT_PAGES = 4096, /* 16 MiB */
+	REGION_PAGES = 4 * LIMIT_PAGES,
+	WINDOW_PAGES = 1 << 20,
+};
+
+static struct mm mm;
+static struct mm_stats stats;
+static enum vm_method method;
+static enum swapin_policy policy;
+
+static void on_sigbus(int sig, siginfo_t *info, void *uc)
+{
+	if (fault_signal(&mm, info, uc, NULL) == SIGNAL_NOT_OURS)
+		signal(sig, SIG_DFL);
+}
+
+static void setup_limits(const char *swap, u64 memory_pages, u64 resident_pages)
+{
+	struct mm_config cfg = {
+		.memory_pages = memory_pages,
+		.resident_pages = resident_pages,
+		.nr_pages = WINDOW_PAGES,
+		.nr_cpus = 2,
+		.method = method,
+		.policy = policy,
+		.stats = &stats,
+	};
+	struct swap_device_config dev_cfg;
+	struct swap_device *dev;
+	char err[200];
+
+	memset(&stats, 0, sizeof(stats));
+	expect_eq(mm_create(&mm, &cfg), 0);
+	if (!swap)
+		return;
+	expect_eq(swap_device_parse(swap, &dev_cfg, err, sizeof(err)), 0);
+	if (!dev_cfg.size)
+		dev_cfg.size = mm_default_swap_bytes(&mm);
+	expect_eq(swap_device_open(&dev_cfg, &dev), 0);
+	expect_eq(mm_swapon(&mm, dev), 0);
+}
+
+static void setup(const char *swap)
+{
+	setup_limits(swap, LIMIT_PAGES, 0);
+}
+
+/* Stops the background reclaimer first: what mm_assert_valid walks must be quiet. */
+static void teardown(void)
+{
+	struct weir_stats s;
+
+	if (mm.kswapd.started) {
+		struct kswapd *k = &mm.kswapd;
+
+		atomic32_store_release(&k->stop, 1);
+		atomic32_add_return(&k->wake, 1);
+		sync_wake32_all(&k->wake);
+		sync_thread_join(&k->thread);
+		k->started = false;
+	}
+	mm_assert_valid(&mm);
+	mm_stats_sum(&stats, &s);
+	if (s.limit_memory)
+		expect(s.total_peak <= s.limit_memory);
+	if (s.limit_resident)
+		expect(s.resident_peak <= s.limit_resident);
+	mm_destroy(&mm);
+}
+
+static u64 *map_pages(u32 nr)
+{
+	vpn_t start;
+
+	expect_eq(mm_map(&mm, nr, 1, VM_READ | VM_WRITE, &start), 0);
+	return (u64 *)vm_address(&mm.vm, start);
+}
+
+static vpn_t vpn_of(const void *p)
+{
+	return vm_vpn(&mm.vm, (uintptr_t)p);
+}
+
+#define WORDS (PAGE_SIZE / sizeof(u64))
+
+/* Compresses to about a seventh; every page differs. */
+static void fill_page(u64 *page, u64 seed)
+{
+	for (u32 w = 0; w < WORDS; w++)
+		page[w] = w % 16 ? seed : seed * 0x9e3779b97f4a7c15ull + w * 0x2545f4914f6cdd1dull;
+}
+
+static bool page_is(const u64 *page, u64 seed)
+{
+	for (u32 w = 0; w < WORDS; w++) {
+		if (page[w] != (w % 16 ? seed : seed * 0x9e3779b97f4a7c15ull + w * 0x2545f4914f6cdd1dull))
+			return false;
+	}
+	return true;
+}
+
+static u64 counter(enum mm_counter c)
+{
+	u64 sum = 0;
+
+	for (int i = 0; i < STAT_SHARDS; i++)
+		sum += atomic64_read(&stats.shard[i].counter[c]);
+	return sum;
+}
+
+static void test_below_the_limit_nothing_is_managed(void)
+{
+	u64 *m;
+
+	setup("zram");
+	m = map_pages(LIMIT_PAGES / 2);
+	for (u32 i = 0; i < LIMIT_PAGES / 2; i++)
+		fill_page(m + i * WORDS, i);
+	expect(!mm_is_adopted(&mm));
+	expect(!mm.vm.registered);
+	expect_eq(counter(STAT_FAULT_ZERO), 0);
+	expect_eq(mm_unmap(&mm, vpn_of(m), LIMIT_PAGES / 2), 0);
+	teardown();
+}
+
+static void test_fill_and_verify_over_the_limit(void)
+{
+	u64 *m;
+
+	setup("zram");
+	m = map_pages(REGION_PAGES);
+	expect(mm_is_adopted(&mm));
+	for (u32 i = 0; i < REGION_PAGES; i++)
+		fill_page(m + i * WORDS, i);
+	for (int pass = 0; pass < 2; pass++) {
+		for (u32 i = 0; i < REGION_PAGES; i++)
+			expect(page_is(m + i * WORDS, i));
+	}
+	expect(counter(STAT_PAGES_OUT) > REGION_PAGES / 2);
+	teardown();
+}
+
+static void test_untouched_pages_read_as_zero(void)
+{
+	u64 *m;
+
+	setup("zram");
+	m = map_pages(REGION_PAGES);
+	for (u32 i = 0; i < REGION_PAGES; i++)
+		expect_eq(m[i * WORDS + i % WORDS], 0);
+	for (u32 i = 0; i < REGION_PAGES; i++)
+		expect_eq(m[i * WORDS], 0);
+	teardown();
+}
+
+static void test_adoption_learns_what_is_resident(void)
+{
+	u64 *a, *b;
+
+	setup("zram");
+	a = map_pages(LIMIT_PAGES / 2);
+	for (u32 i = 0; i < LIMIT_PAGES / 2; i += 2)
+		fill_page(a + i * WORDS, i + 7);
+	expect(!mm_is_adopted(&mm));
+	b = map_pages(REGION_PAGES);
+	expect(mm_is_adopted(&mm));
+	for (u32 i = 0; i < REGION_PAGES; i++)
+		fill_page(b + i * WORDS, i);
+	for (u32 i = 0; i < LIMIT_PAGES / 2; i++) {
+		if (i % 2)
+			expect_eq(a[i * WORDS], 0);
+		else
+			expect(page_is(a + i * WORDS, i + 7));
+	}
+	teardown();
+}
+
+static void test_clean_pages_leave_for_free(void)
+{
+	u64 *m, sum = 0, out;
+
+	setup_limits("zram", 0, LIMIT_PAGES);
+	m = map_pages(LIMIT_PAGES);
+	for (u32 i = 0; i < LIMIT_PAGES; i++)
+		fill_page(m + i * WORDS, i);
+	/* All out, all in by reads, all out again: the second time nothing is written. */
+	mm_pageout(&mm, vpn_of(m), LIMIT_PAGES);
+	for (u32 i = 0; i < 1000; i++)
+		sum += m[i * WORDS];
+	out = counter(STAT_PAGES_OUT);
+	mm_pageout(&mm, vpn_of(m), 1000);
+	expect_eq(counter(STAT_PAGES_OUT), out);
+	expect(counter(STAT_PAGES_OUT_CLEAN) >= 900);
+	/* A write to a clean page must not be lost. */
+	for (u32 i = 0; i < 1000; i++)
+		sum += m[i * WORDS];
+	for (u32 i = 0; i < 1000; i++)
+		m[i * WORDS + 1] = ~(u64)i;
+	expect(counter(STAT_FAULT_WRITE) >= 900);
+	mm_pageout(&mm, vpn_of(m), 1000);
+	for (u32 i = 0; i < 1000; i++)
+		expect_eq(m[i * WORDS + 1], ~(u64)i);
+	expect(sum != 0);
+	teardown();
+}
+
+static void test_dropped_pages_read_as_zero_and_give_all_back(void)
+{
+	u64 *m, used;
+
+	setup("zram");
+	m = map_pages(REGION_PAGES);
+	for (u32 i = 0; i < REGION_PAGES; i++)
+		fill_page(m + i * WORDS, i);
+	mm_drop(&mm, vpn_of(m), REGION_PAGES);
+	expect_eq(swap_used(&mm), 0);
+	used = budget_resident(atomic64_read(&mm.budget.used));
+	expect(used <= FRAME_RUN * mm.frames.nr_runs + READ_FRAMES);
+	for (u32 i = 0; i < REGION_PAGES; i += 97)
+		expect_eq(m[i * WORDS], 0);
+	expect_eq(mm_unmap(&mm, vpn_of(m), REGION_PAGES), 0);
+	teardown();
+}
+
+static void test_held_pages_stay(void)
+{
+	u64 *m;
+	u8 present[16];
+
+	setup("zram");
+	m = map_pages(REGION_PAGES);
+	for (u32 i = 0; i < REGION_PAGES; i++)
+		fill_page(m + i * WORDS, i);
+	expect_eq(hold_range(&mm, (uintptr_t)m, 16 * PAGE_SIZE, true), 0);
+	for (u32 i = 16; i < REGION_PAGES; i++)
+		expect(page_is(m + i * WORDS, i));
+	mm_pageout(&mm, vpn_of(m), REGION_PAGES);
+	expect_eq(vm_resident(&mm.vm, vpn_of(m), 16, present), 0);
+	for (u32 i = 0; i < 16; i++)
+		expect(present[i]);
+	release_range(&mm, (uintptr_t)m, 16 * PAGE_SIZE);
+	expect_eq(mm_pageout(&mm, vpn_of(m), 16), 16);
+	expect_eq(hold_range(&mm, (uintptr_t)m, (size_t)LIMIT_PAGES * PAGE_SIZE, false), -ENOMEM);
+	expect_eq(atomic64_read(&mm.nr_held), 0);
+	expect_eq(hold_range(&mm, (uintptr_t)(m + REGION_PAGES * WORDS), 8, false), -EFAULT);
+	teardown();
+}
+
+static void test_corrupt_object_is_an_error_never_wrong_data(void)
+{
+	u64 pte, *m;
+
+	setup("zram");
+	m = map_pages(LIMIT_PAGES);
+	expect_eq(mm_adopt(&mm), 0);
+	fill_page(m, 1);
+	fill_page(m + WORDS, 2);
+	expect_eq(mm_pageout(&mm, vpn_of(m), 2), 2);
+	pte = pte_read(&mm, vpn_of(m));
+	expect(pte_is_swap(pte));
+	zram_corrupt_for_test(mm.swap[0].dev, swp_offset(pte_to_swp_entry(pte)));
+	expect_eq(hold_range(&mm, (uintptr_t)m, 8, false), -EIO);
+	expect(page_is(m + WORDS, 2));
+	teardown();
+}
+
+static void test_swapoff_brings_everything_back(void)
+{
+	u64 *m;
+
+	setup("zram");
+	m = map_pages(LIMIT_PAGES / 2);
+	expect_eq(mm_adopt(&mm), 0);
+	for (u32 i = 0; i < LIMIT_PAGES / 2; i++)
+		fill_page(m + i * WORDS, i);
+	mm_pageout(&mm, vpn_of(m), LIMIT_PAGES / 2);
+	expect_eq(mm_swapoff(&mm, "nothing"), -ENOENT);
+	expect_eq(mm_swapoff(&mm, "zram"), 0);
+	for (u32 i = 0; i < LIMIT_PAGES / 2; i++)
+		expect(page_is(m + i * WORDS, i));
+	teardown();
+}
+
+static void test_swapoff_that_does_not_fit_is_refused(void)
+{
+	u64 *m;
+
+	setup("zram");
+	m = map_pages(REGION_PAGES);
+	for (u32 i = 0; i < REGION_PAGES; i++)
+		fill_page(m + i * WORDS, i);
+	expect_eq(mm_swapoff(&mm, "zram"), -ENOMEM);
+	for (u32 i = 0; i < REGION_PAGES; i++)
+		expect(page_is(m + i * WORDS, i));
+	teardown();
+}
+
+static void test_full_swap_is_out_of_memory_and_loses_nothing(void)
+{
+	u32 fit = LIMIT_PAGES + 400, got = 0;
+	u64 *m;
+
+	setup_limits("brd:size=1M", 0, LIMIT_PAGES); /* 256 slots */
+	m = map_pages(fit);
+	while (got < fit && hold_range(&mm, (uintptr_t)(m + got * WORDS), 8, true) == 0) {
+		fill_page(m + got * WORDS, got);
+		release_range(&mm, (uintptr_t)(m + got * WORDS), 8);
+		got++;
+	}
+	expect(got >= LIMIT_PAGES - mm.budget.reserve && got < fit);
+	/* With room for one page (and a read frame), all the others can be looked at again. */
+	mm_drop(&mm, vpn_of(m), 2);
+	for (u32 i = 2; i < got; i++)
+		expect(page_is(m + i * WORDS, i));
+	teardown();
+}
+
+/* ---- many threads ---- */
+
+enum { STRESS_THREADS = 4, STRESS_PAGES = 3 * LIMIT_PAGES / 2 };
+
+struct worker {
+	pthread_t thread;
+	u64 *m;
+	u64 seed;
+	u64 counts[STRESS_PAGES];
+};
+
+static struct atomic32 stress_stop;
+
+/* Adds to random pages: each thread to its own word, so that the sum of a page tells of a lost store. */
+static void *stress_add(void *arg)
+{
+	struct worker *w = arg;
+	u32 id = (u32)(w->seed & 0xff);
+
+	for (u32 n = 0; n < 60000; n++) {
+		u32 page = (u32)(test_random(&w->seed) % STRESS_PAGES);
+
+		if (test_random(&w->seed) % 4 == 0) {
+			expect_eq(w->m[page * WORDS + id], w->counts[page]);
+		} else {
+			w->m[page * WORDS + id]++;
+			w->counts[page]++;
+		}
+	}
+	return NULL;
+}
+
+static void *stress_pageout(void *arg)
+{
+	u64 *m = arg, seed = 99;
+
+	while (!atomic32_load_acquire(&stress_stop)) {
+		u32 at = (u32)(test_random(&seed) % (STRESS_PAGES - 128));
+		sigset_t all, old;
+
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		mm_pageout(&mm, vpn_of(m + at * WORDS), 128);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	return NULL;
+}
+
+static void test_threads_verify_every_page_under_reclaim(void)
+{
+	struct worker *workers = calloc(STRESS_THREADS, sizeof(*workers));
+	pthread_t pageout;
+	u64 *m;
+
+	setup("zram");
+	m = map_pages(STRESS_PAGES);
+	atomic32_set(&stress_stop, 0);
+	expect_eq(pthread_create(&pageout, NULL, stress_pageout, m), 0);
+	for (u32 i = 0; i < STRESS_THREADS; i++) {
+		workers[i].m = m;
+		workers[i].seed = 0x100 * (i + 1) + i;
+		expect_eq(pthread_create(&workers[i].thread, NULL, stress_add, &workers[i]), 0);
+	}
+	for (u32 i = 0; i < STRESS_THREADS; i++)
+		pthread_join(workers[i].thread, NULL);
+	atomic32_store_release(&stress_stop, 1);
+	pthread_join(pageout, NULL);
+	for (u32 p = 0; p < STRESS_PAGES; p++) {
+		for (u32 i = 0; i < STRESS_THREADS; i++)
+			expect_eq(m[p * WORDS + i], workers[i].counts[p]);
+	}
+	free(workers);
+	teardown();
+}
+
+/* Faults against unmap and drop: threads map, fill, verify and unmap regions of their own while others reclaim. */
+static void *stress_map(void *arg)
+{
+	u64 seed = *(u64 *)arg;
+
+	for (u32 n = 0; n < 300; n++) {
+		u32 nr = 1 + (u32)(test_random(&seed) % 200);
+		sigset_t all, old;
+		vpn_t start;
+		u64 *m;
+
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		expect_eq(mm_map(&mm, nr, 1, VM_READ | VM_WRITE, &start), 0);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+		m = (u64 *)vm_address(&mm.vm, start);
+		for (u32 i = 0; i < nr; i++) {
+			expect_eq(m[i * WORDS + 5], 0);
+			fill_page(m + i * WORDS, seed + i);
+		}
+		for (u32 i = 0; i < nr; i++)
+			expect(page_is(m + i * WORDS, seed + i));
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		if (n % 2)
+			mm_drop(&mm, start, nr);
+		expect_eq(mm_unmap(&mm, start, nr), 0);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	return NULL;
+}
+
+static void test_threads_map_and_unmap_under_reclaim(void)
+{
+	u64 seeds[STRESS_THREADS], *m;
+	pthread_t threads[STRESS_THREADS], pageout;
+
+	setup("zram");
+	m = map_pages(STRESS_PAGES);
+	expect_eq(mm_adopt(&mm), 0);
+	for (u32 i = 0; i < STRESS_PAGES; i++)
+		fill_page(m + i * WORDS, i);
+	atomic32_set(&stress_stop, 0);
+	expect_eq(pthread_create(&pageout, NULL, stress_pageout, m), 0);
+	for (u32 i = 0; i < STRESS_THREADS; i++) {
+		seeds[i] = i + 1;
+		expect_eq(pthread_create(&threads[i], NULL, stress_map, &seeds[i]), 0);
+	}
+	for (u32 i = 0; i < STRESS_THREADS; i++)
+		pthread_join(threads[i], NULL);
+	atomic32_store_release(&stress_stop, 1);
+	pthread_join(pageout, NULL);
+	for (u32 i = 0; i < STRESS_PAGES; i++)
+		expect(page_is(m + i * WORDS, i));
+	teardown();
+}
+
+static void run_all(void)
+{
+	static const char *const methods[] = { "auto", "move", "copy" }, *const policies[] = { "direct", "cached" };
+
+	printf("# pages leave by %s, come back %s\n", methods[method], policies[policy]);
+	run_test(test_below_the_limit_nothing_is_managed);
+	run_test(test_fill_and_verify_over_the_limit);
+	run_test(test_untouched_pages_read_as_zero);
+	run_test(test_adoption_learns_what_is_resident);
+	run_test(test_clean_pages_leave_for_free);
+	run_test(test_dropped_pages_read_as_zero_and_give_all_back);
+	run_test(test_held_pages_stay);
+	run_test(test_corrupt_object_is_an_error_never_wrong_data);
+	run_test(test_swapoff_brings_everything_back);
+	run_test(test_swapoff_that_does_not_fit_is_refused);
+	run_test(test_full_swap_is_out_of_memory_and_loses_nothing);
+	run_test(test_threads_verify_every_page_under_reclaim);
+	run_test(test_threads_map_and_unmap_under_reclaim);
+}
+
+static bool method_works(enum vm_method m)
+{
+	struct vm_config cfg = { .nr_pages = 1, .nr_steal_frames = 1, .nr_read_frames = 1, .method = m };
+	struct vm vm;
+	int ret;
+
+	expect_eq(vm_open(&vm, &cfg), 0);
+	ret = vm_register(&vm);
+	vm_close(&vm);
+	return ret == 0;
+}
+
+int main(void)
+{
+	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
+
+	sigfillset(&action.sa_mask);
+	expect_eq(sigaction(SIGBUS, &action, NULL), 0);
+	if (!method_works(VM_METHOD_COPY))
+		test_skip("no userfaultfd here");
+	for (method = VM_METHOD_MOVE; method <= VM_METHOD_COPY; method++) {
+		if (!method_works(method)) {
+			printf("# this kernel has no UFFDIO_MOVE\n");
+			continue;
+		}
+		for (policy = SWAPIN_DIRECT; policy <= SWAPIN_CACHED; policy++)
+			run_all();
+	}
+	return 0;
+}
