@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT
+/*
+ * weir run: starts a program with the shim in LD_PRELOAD and its orders in the environment.
+ *
+ * Without --stats the command replaces this process, so its status, signals and terminal are its own.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/command.h"
+#include "cli/machine.h"
+#include "cli/summary.h"
+#include "cli/supervise.h"
+#include "mm/stats.h"
+#include "preload/env.h"
+#include "swap/swap_device.h"
+#include "weir.h"
+
+/* Freed memory goes back within a second, so that it does not take room under the limit. */
+#define MALLOC_CONF_DEFAULT "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,thp:never,retain:true"
+
+enum stats_mode { STATS_NONE, STATS_TEXT, STATS_JSON };
+
+static const char *const stats_names[] = { "none", "text", "json", NULL };
+
+static struct {
+	u64 memory, resident;
+	const char *swap;
+	int stats; /* enum stats_mode */
+	int allocator; /* enum allocator */
+} options = { .swap = "zram", .stats = STATS_NONE, .allocator = ALLOCATOR_JEMALLOC };
+
+static const struct option_spec run_options[] = {
+	{ .name = "memory",
+	  .kind = OPTION_SIZE,
+	  .argument = "SIZE",
+	  .min = WEIR_MEMORY_MIN,
+	  .value = &options.memory,
+	  .help = "limit of resident and compressed memory together" },
+	{ .name = "resident",
+	  .kind = OPTION_SIZE,
+	  .argument = "SIZE",
+	  .min = WEIR_MEMORY_MIN,
+	  .value = &options.resident,
+	  .help = "limit of uncompressed memory alone" },
+	{ .name = "swap",
+	  .kind = OPTION_STRING,
+	  .argument = "DEVICE",
+	  .value = &options.swap,
+	  .help = "where pages go: zram[:algo=lz4|zstd,level=N]; default zram" },
+	{ .name = "stats",
+	  .kind = OPTION_CHOICE,
+	  .choices = stats_names,
+	  .bare = "text",
+	  .value = &options.stats,
+	  .help = "print what happened on stderr at the end" },
+	{ .name = "allocator",
+	  .kind = OPTION_CHOICE,
+	  .choices = allocator_names,
+	  .value = &options.allocator,
+	  .help = "malloc for the command; default jemalloc" },
+	{ 0 },
+};
+
+static int run_error(int status, const char *text)
+{
+	return cli_error(status, "run", "%s", text);
+}
+
+static int check_usage(int argc)
+{
+	struct swap_device_config config;
+	char err[256] = "";
+
+	if (!options.memory && !options.resident)
+		return run_error(CLI_RUN_FAILED, "no limit given; say for instance --memory 512M");
+	if (swap_device_parse(options.swap, &config, err, sizeof(err)) < 0)
+		return cli_error(CLI_RUN_FAILED, "run", "--swap: %s", err);
+	if (argc < 1)
+		return run_error(CLI_RUN_FAILED,
+				 "no command given; it follows the options, as in weir run --memory 512M sort FILE");
+	return 0;
+}
+
+static int check_machine(struct machine *machine)
+{
+	struct findings findings;
+
+	machine_probe(machine);
+	machine_judge(machine, (enum allocator)options.allocator, &findings);
+	if (!findings_are_fatal(&findings))
+		return 0;
+	return cli_error(CLI_RUN_FAILED, "run", "%s; %s", findings.finding[0].what, findings.finding[0].fix);
+}
+
+/* 0 or -errno. A value of 0 removes the variable: an outer weir run may have left it. */
+static int set_number(const char *name, u64 number)
+{
+	char text[24];
+
+	if (!number)
+		return unsetenv(name) < 0 ? -errno : 0;
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)number);
+	return setenv(name, text, 1) < 0 ? -errno : 0;
+}
+
+/* name = first, separator, what the variable holds already. */
+static int prepend_variable(const char *name, const char *first, char separator)
+{
+	const char *old = getenv(name);
+	char *text;
+	int rc;
+
+	if (!old || !old[0])
+		return setenv(name, first, 1) < 0 ? -errno : 0;
+	if (asprintf(&text, "%s%c%s", first, separator, old) < 0)
+		return -ENOMEM;
+	rc = setenv(name, text, 1) < 0 ? -errno : 0;
+	free(text);
+	return rc;
+}
+
+static int set_allocator(const struct machine *machine)
+{
+	char preload[2 * PATH_MAX];
+	int rc = 0;
+
+	switch ((enum allocator)options.allocator) {
+	case ALLOCATOR_JEMALLOC: /* later settings win: the user's own follow ours */
+		rc = prepend_variable("MALLOC_CONF", MALLOC_CONF_DEFAULT, ',');
+		break;
+	case ALLOCATOR_MIMALLOC:
+		if (setenv("MIMALLOC_PAGE_RESET", "1", 0) < 0 || setenv("MIMALLOC_RESET_DELAY", "0", 0) < 0)
+			rc = -errno;
+		break;
+	case ALLOCATOR_NONE:
+		return prepend_variable("LD_PRELOAD", machine->shim, ':');
+	}
+	if (rc < 0)
+		return rc;
+	snprintf(preload, sizeof(preload), "%s:%s", machine->shim, machine->allocator[options.allocator]);
+	return prepend_variable("LD_PRELOAD", preload, ':');
+}
+
+static int set_environment(const struct machine *machine)
+{
+	int rc = set_number(WEIR_ENV_MEMORY, options.memory);
+
+	if (rc == 0)
+		rc = set_number(WEIR_ENV_RESIDENT, options.resident);
+	if (rc == 0 && (setenv(WEIR_ENV_SWAP, options.swap, 1) < 0 || unsetenv(WEIR_ENV_STATS) < 0))
+		rc = -errno;
+	return rc < 0 ? rc : set_allocator(machine);
+}
+
+static int exec_error(const char *path, int error)
+{
+	return cli_error(error == ENOENT ? CLI_RUN_NOT_FOUND : CLI_RUN_CANNOT, "run", "%s cannot be executed: %s", path,
+			 strerror(error));
+}
+
+struct stats_block {
+	struct mm_stats *stats;
+	int fd;
+};
+
+static int stats_block_open(struct stats_block *block)
+{
+	void *map;
+
+	block->fd = memfd_create("weir-stats", 0);
+	if (block->fd < 0)
+		return -errno;
+	if (ftruncate(block->fd, sizeof(struct mm_stats)) < 0)
+		return -errno;
+	map = mmap(NULL, sizeof(struct mm_stats), PROT_READ | PROT_WRITE, MAP_SHARED, block->fd, 0);
+	if (map == MAP_FAILED)
+		return -errno;
+	block->stats = map;
+	return 0;
+}
+
+/* In the child: only now is the pid known. */
+static int name_stats_block(void *ctx)
+{
+	const struct stats_block *block = ctx;
+	char text[48];
+
+	snprintf(text, sizeof(text), "%d:%d", block->fd, (int)getpid());
+	return setenv(WEIR_ENV_STATS, text, 1) < 0 ? -errno : 0;
+}
+
+static int run_with_stats(const char *path, char **argv)
+{
+	struct stats_block block = { .fd = -1 };
+	struct supervised supervised;
+	struct run_outcome outcome;
+	int rc = stats_block_open(&block);
+
+	if (rc == 0)
+		rc = supervise_run(path, argv, name_stats_block, &block, &supervised);
+	if (rc < 0)
+		return cli_error(CLI_RUN_FAILED, "run", "cannot start the command: %s", strerror(-rc));
+	if (supervised.exec_error)
+		return exec_error(path, supervised.exec_error);
+	outcome = (struct run_outcome){
+		.command = argv[0],
+		.status = supervised.status,
+		.wall_ns = supervised.wall_ns,
+		.usage = supervised.usage,
+	};
+	mm_stats_sum(block.stats, &outcome.stats);
+	outcome.reported = outcome.stats.limit_memory || outcome.stats.limit_resident;
+	outcome.stats.limit_memory = options.memory;
+	outcome.stats.limit_resident = options.resident;
+	summary_print(&outcome, options.stats == STATS_JSON, stderr);
+	supervise_end(supervised.status);
+}
+
+static int cmd_run(int argc, char **argv)
+{
+	static struct machine machine;
+	struct command_error err;
+	char path[PATH_MAX];
+	int status = check_usage(argc), rc;
+
+	if (status)
+		return status;
+	status = command_find(argv[0], path, &err);
+	if (!status)
+		status = command_examine(path, &err);
+	if (status)
+		return run_error(status, err.text);
+	status = check_machine(&machine);
+	if (status)
+		return status;
+	rc = set_environment(&machine);
+	if (rc < 0)
+		return cli_error(CLI_RUN_FAILED, "run", "cannot set the environment: %s", strerror(-rc));
+	if (options.stats != STATS_NONE)
+		return run_with_stats(path, argv);
+	execvp(path, argv);
+	return exec_error(path, errno);
+}
+
+const struct verb verb_run = {
+	.name = "run",
+	.help = "Run a program with its memory capped; what is over the cap is compressed",
+	.synopsis = "--memory SIZE [--resident SIZE] [OPTIONS] [--] COMMAND [ARGUMENT...]",
+	.details = "At least one of --memory and --resident is needed. Sizes are numbers with K, M, G or T.\n"
+		   "Exit status: that of COMMAND; 125 if weir itself fails, 126 if COMMAND cannot be run or managed,\n"
+		   "127 if it is not found.\n",
+	.options = run_options,
+	.usage_status = CLI_RUN_FAILED,
+	.takes_command = true,
+	.function = cmd_run,
+};

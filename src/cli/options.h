@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Options as data: one table per verb serves parsing, --help and error texts.
+ *
+ * "--name VALUE" and "--name=VALUE" are both accepted. Options end at "--" or at the first word that does not begin
+ * with '-', so that the command's own options stay its own. Of a repeated option the last one counts.
+ */
+#pragma once
+
+#include <stdio.h>
+
+#include "base/types.h"
+
+enum option_kind {
+	OPTION_FLAG, /* bool */
+	OPTION_SIZE, /* u64, bytes */
+	OPTION_STRING, /* const char * */
+	OPTION_CHOICE, /* int: index into choices */
+};
+
+struct option_spec {
+	const char *name; /* without the dashes; NULL ends a table */
+	enum option_kind kind;
+	const char *argument; /* its name in help, e.g. "SIZE"; CHOICE lists its choices instead */
+	const char *help;
+	void *value; /* of the kind's type, set to the default beforehand */
+	u64 min; /* SIZE: smallest accepted */
+	const char *const *choices; /* CHOICE: NULL-ended */
+	const char *bare; /* CHOICE: what the option means without "=VALUE"; NULL where a value is required */
+};
+
+struct options_parsed {
+	int first; /* index in argv of the first word after the options */
+	bool help; /* --help or -h was seen; parsing stopped there */
+	char error[256]; /* one line, if -EINVAL was returned */
+};
+
+/* argv[0] is the verb. 0 or -EINVAL. */
+int must_check options_parse(const struct option_spec *options, int argc, char **argv, struct options_parsed *parsed);
+
+void options_print(const struct option_spec *options, FILE *out);

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+#include "cli/summary.h"
+
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/print.h"
+#include "cli/record.h"
+
+static u64 timeval_to_ns(struct timeval tv)
+{
+	return (u64)tv.tv_sec * 1000000000ull + (u64)tv.tv_usec * 1000;
+}
+
+static void record_outcome(struct record *record, const struct run_outcome *outcome)
+{
+	const struct weir_stats *stats = &outcome->stats;
+	struct record_row *row;
+
+	record_text(record, "command", NULL, outcome->command);
+	if (WIFEXITED(outcome->status))
+		record_number(record, RECORD_COUNT, "exit_status", NULL, (u64)WEXITSTATUS(outcome->status));
+	else
+		record_number(record, RECORD_COUNT, "signal", NULL, (u64)WTERMSIG(outcome->status));
+	row = record_number(record, RECORD_NS, "wall_ns", "wall time", outcome->wall_ns);
+	record_number(record, RECORD_NS, "user_ns", NULL, timeval_to_ns(outcome->usage.ru_utime));
+	record_number(record, RECORD_NS, "system_ns", NULL, timeval_to_ns(outcome->usage.ru_stime));
+	snprintf(row->note, sizeof(row->note), "user %.2f s, system %.2f s",
+		 (double)timeval_to_ns(outcome->usage.ru_utime) / 1e9,
+		 (double)timeval_to_ns(outcome->usage.ru_stime) / 1e9);
+	record_number(record, RECORD_SIZE, "rss_peak_bytes", "peak RSS of the command",
+		      (u64)outcome->usage.ru_maxrss << 10);
+	record_number(record, RECORD_SIZE, "limit_memory_bytes", "limit of memory", stats->limit_memory)->quiet = true;
+	record_number(record, RECORD_SIZE, "limit_resident_bytes", "limit of resident memory", stats->limit_resident)
+		->quiet = true;
+	record_number(record, RECORD_BOOL, "reported", NULL, outcome->reported);
+	record_number(record, RECORD_BOOL, "adopted", NULL, stats->adopted);
+}
+
+static void record_memory(struct record *record, const struct weir_stats *stats)
+{
+	double ratio = stats->stored_peak ? (double)stats->swapped_at_peak / (double)stats->stored_peak : 0;
+	struct record_row *row;
+	char size[24];
+
+	record_number(record, RECORD_SIZE, "total_peak_bytes", "peak managed total", stats->total_peak);
+	record_number(record, RECORD_SIZE, "resident_peak_bytes", "peak resident", stats->resident_peak);
+	row = record_number(record, RECORD_SIZE, "stored_peak_bytes", "peak compressed", stats->stored_peak);
+	record_number(record, RECORD_SIZE, "swapped_at_peak_bytes", NULL, stats->swapped_at_peak);
+	if (ratio > 0) {
+		snprintf(row->note, sizeof(row->note), "holding %s, ratio %.2f",
+			 print_size(size, sizeof(size), stats->swapped_at_peak), ratio);
+		record_real(record, "ratio", NULL, ratio);
+	}
+}
+
+static void record_pages(struct record *record, const struct weir_stats *stats)
+{
+	record_number(record, RECORD_COUNT, "pages_in", "pages in", stats->pages_in);
+	record_number(record, RECORD_COUNT, "pages_out", "pages out", stats->pages_out);
+	record_number(record, RECORD_COUNT, "pages_out_clean", "pages left clean", stats->pages_out_clean);
+	record_number(record, RECORD_COUNT, "faults_zero", "faults: first touch", stats->faults_zero);
+	record_number(record, RECORD_COUNT, "faults_write", "faults: write to clean", stats->faults_write);
+	record_number(record, RECORD_COUNT, "faults_direct", "faults: swap-in, direct", stats->faults_direct);
+	record_number(record, RECORD_COUNT, "faults_cached", "faults: swap-in, cached", stats->faults_cached);
+	record_number(record, RECORD_COUNT, "faults_spurious", "faults: served already", stats->faults_spurious);
+	record_number(record, RECORD_COUNT, "pin_waits", "pin waits", stats->pin_waits);
+	record_number(record, RECORD_COUNT, "reclaim_direct", "reclaim in faults", stats->reclaim_direct);
+	record_number(record, RECORD_COUNT, "reclaim_background", "reclaim in background", stats->reclaim_background);
+	record_number(record, RECORD_COUNT, "read_errors", "read errors", stats->read_errors)->quiet = true;
+	record_number(record, RECORD_COUNT, "write_errors", "write errors", stats->write_errors)->quiet = true;
+}
+
+static void record_times(struct record *record, const struct run_outcome *outcome)
+{
+	const struct weir_stats *stats = &outcome->stats;
+	struct record_row *row = record_number(record, RECORD_NS, "fault_time_ns", "time in faults",
+					       stats->fault_time_ns);
+
+	if (outcome->wall_ns)
+		snprintf(row->note, sizeof(row->note), "%.1f %% of wall time, all threads",
+			 100.0 * (double)stats->fault_time_ns / (double)outcome->wall_ns);
+	record_number(record, RECORD_NS, "fault_p50_ns", "time per fault: p50", stats->fault_p50_ns);
+	record_number(record, RECORD_NS, "fault_p99_ns", "time per fault: p99", stats->fault_p99_ns);
+	record_number(record, RECORD_NS, "fault_max_ns", "time per fault: max", stats->fault_max_ns);
+}
+
+static void print_heading(const struct run_outcome *outcome, FILE *out)
+{
+	if (WIFEXITED(outcome->status))
+		fprintf(out, "weir: run: %s ended with status %d\n", outcome->command, WEXITSTATUS(outcome->status));
+	else
+		fprintf(out, "weir: run: %s was ended by signal %d (%s)\n", outcome->command, WTERMSIG(outcome->status),
+			strsignal(WTERMSIG(outcome->status)));
+}
+
+void summary_print(const struct run_outcome *outcome, bool json, FILE *out)
+{
+	struct record record = { 0 };
+
+	record_outcome(&record, outcome);
+	if (json || outcome->stats.adopted) {
+		record_memory(&record, &outcome->stats);
+		record_pages(&record, &outcome->stats);
+		record_times(&record, outcome);
+	}
+	if (json) {
+		fputc('{', out);
+		record_print_json(&record, out);
+		fputs("}\n", out);
+		return;
+	}
+	print_heading(outcome, out);
+	record_print_text(&record, out);
+	if (!outcome->reported)
+		fputs("  no counters: weir was not loaded, or the program was replaced by another\n",
+		      out);
+	else if (!outcome->stats.adopted)
+		fputs("  the program stayed below the limit and was not touched\n", out);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What `weir run --stats` says at the end, as a block of text or as one line of JSON.
+ */
+#pragma once
+
+#include <stdio.h>
+#include <sys/resource.h>
+
+#include "base/types.h"
+#include "weir.h"
+
+struct run_outcome {
+	const char *command;
+	int status; /* of wait4(2) */
+	u64 wall_ns;
+	struct rusage usage;
+	bool reported; /* the shim has run in the command and written its counters */
+	struct weir_stats stats;
+};
+
+void summary_print(const struct run_outcome *outcome, bool json, FILE *out);

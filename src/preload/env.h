@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What `weir run` tells the shim (and, by inheritance, the shims of programs that the command starts).
+ */
+#pragma once
+
+#define WEIR_ENV_MEMORY "WEIR_MEMORY" /* bytes, decimal; absent: no such cap */
+#define WEIR_ENV_RESIDENT "WEIR_RESIDENT" /* bytes, decimal; absent: no such cap */
+#define WEIR_ENV_SWAP "WEIR_SWAP" /* a device specification, e.g. "zram:algo=lz4" */
+/*
+ * "<fd>:<pid>": a memfd that holds a struct mm_stats, for `weir run --stats`. Only the process <pid> uses it, and it
+ * closes the descriptor once it is mapped.
+ */
+#define WEIR_ENV_STATS "WEIR_STATS"
+
+/* For tests and experiments. */
+#define WEIR_ENV_VM "WEIR_VM" /* "move" or "copy": how pages leave (enum weir_vm) */
+#define WEIR_ENV_ADOPT "WEIR_ADOPT" /* "now": manage memory from the first mapping on */
