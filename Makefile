@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+# Meson does the work: this file only saves typing. Variables: DESTDIR, PREFIX, WEIR_DEMO_MB.
+PREFIX ?= /usr/local
+
+.PHONY: all demo check check-asan check-tsan bench install clean
+
+all:
+	@scripts/setup build
+	@test -f build/build.ninja || meson setup --prefix $(PREFIX) build
+	@meson compile -C build
+
+demo: all
+	@scripts/demo
+
+check:
+	@scripts/check
+
+check-asan:
+	@scripts/check asan
+
+check-tsan:
+	@scripts/check tsan
+
+bench: all
+	@meson test -C build --benchmark --verbose
+
+install: all
+	meson install -C build --no-rebuild
+
+clean:
+	rm -rf build build-asan build-tsan build-clang
