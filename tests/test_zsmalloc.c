@@ -9,7 +9,8 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
-#include "base/assert.h"
+#include "base/os.h"
+#include "swap/pages.h"
 #include "sync/atomic.h"
 #include "test.h"
 
@@ -213,6 +214,47 @@ static void test_refused_charge(void)
 	}
 }
 
+/* At the limit every freed place can be taken again, also while a fuller zspage waits for its next page. */
+static void test_freed_places_at_the_limit(void)
+{
+	enum { NR = 140, NR_FREED = 4 };
+	struct zs_handle handles[NR];
+
+	for (u32 n = 0; n < 40 * 35; n++) {
+		struct zs_pool *pool = pool_open(NR, UINT64_MAX);
+		u32 size = 100 * (1 + n / 40);
+
+		/* Ends at every place of the last zspage. */
+		for (u32 i = 0; i < NR - n % 40; i++)
+			expect_eq(zs_alloc(pool, size, &handles[i]), 0);
+		for (int i = 0; i < NR_FREED; i++)
+			zs_free(pool, handles[i]);
+		account.limit = atomic64_read(&account.charged);
+		for (int i = 0; i < NR_FREED; i++)
+			expect_eq(zs_alloc(pool, size, &handles[i]), 0);
+		pool_close(pool);
+	}
+}
+
+/* More scattered pages than one batch has ranges for; runs in both directions merge. */
+static void test_batch_of_many(void)
+{
+	enum { NR = 1000 };
+	static struct page_batch batch;
+	char *mem = pages_reserve(NR * PAGE_SIZE);
+
+	memset(mem, 1, NR * PAGE_SIZE);
+	for (u32 i = 0; i < NR / 2; i += 2)
+		page_batch_add(&batch, mem + i * PAGE_SIZE, 1);
+	for (u32 i = NR - 1; i >= NR / 2; i--)
+		page_batch_add(&batch, mem + i * PAGE_SIZE, 1);
+	expect_eq(page_batch_flush(&batch), NR / 4 + NR / 2);
+	expect_eq(page_batch_flush(&batch), 0);
+	for (u32 i = 0; i < NR; i++)
+		expect_eq(resident_pages(mem + i * PAGE_SIZE, 1), i < NR / 2 && i % 2);
+	os_unreserve(mem, NR * PAGE_SIZE);
+}
+
 /* Sizes as LZ4 makes of real pages: a hump about 1400 bytes, some very small, some kept raw. */
 static u32 realistic_size(u64 *seed)
 {
@@ -269,6 +311,37 @@ static void test_loss_is_small(void)
 	       100 * pool_loss(pool, bytes), (double)stats.metadata_bytes / NR);
 	expect(pool_loss(pool, bytes) < 0.12);
 	expect(stats.metadata_bytes <= 8 * NR);
+	pool_close(pool);
+}
+
+/* How much of what is freed at random goes back: objects do not move, so it is less than all. */
+static void test_random_drain(void)
+{
+	enum { NR = 40000 };
+	static struct object objects[NR];
+	struct zs_pool *pool = pool_open(NR, UINT64_MAX);
+	u64 seed = 9, bytes = 0;
+
+	for (u32 i = 0; i < NR; i++) {
+		objects[i].size = realistic_size(&seed);
+		bytes += objects[i].size;
+		expect_eq(zs_alloc(pool, objects[i].size, &objects[i].handle), 0);
+	}
+	for (u32 percent = 25; percent <= 100; percent += 25) {
+		for (u32 i = 0; i < NR; i++) {
+			if (!objects[i].size || test_random(&seed) % 100 >= 25 * 100 / (125 - percent))
+				continue;
+			zs_free(pool, objects[i].handle);
+			bytes -= objects[i].size;
+			objects[i].size = 0;
+		}
+		if (percent < 100)
+			printf("%u %% freed at random: %.1f MiB in %.1f MiB\n", percent, (double)bytes / (1 << 20),
+			       (double)atomic64_read(&account.charged) / 256);
+		expect(zs_is_valid(pool));
+	}
+	expect_eq(bytes, 0);
+	expect(atomic64_read(&account.charged) <= 64);
 	pool_close(pool);
 }
 
@@ -336,7 +409,10 @@ int main(void)
 	run_test(test_room_for_one_size);
 	run_test(test_memory_goes_back);
 	run_test(test_refused_charge);
+	run_test(test_freed_places_at_the_limit);
+	run_test(test_batch_of_many);
 	run_test(test_loss_is_small);
+	run_test(test_random_drain);
 	run_test(test_soak_at_the_limit);
 	run_test(test_threads);
 	return 0;

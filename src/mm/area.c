@@ -127,7 +127,7 @@ u64 area_accessible(const struct area_set *set, vpn_t start, u32 nr)
 	for (u32 i = area_index(set->areas, nr_areas, start.val); i < nr_areas && set->areas[i].start < end; i++) {
 		const struct area *a = &set->areas[i];
 
-		if (a->prot != VM_NONE)
+		if (area_counts(a->prot))
 			sum += min_u64(a->end, end) - max_u64(a->start, start.val);
 	}
 	return sum;
@@ -186,7 +186,7 @@ int area_set_range(struct area_set *set, vpn_t start, u32 nr, unsigned int prot)
 	must(nr > 0 && mutex_is_locked(&set->lock));
 	ret = area_replace(set, middle.start, middle.end, &middle);
 	if (!ret)
-		set->nr_accessible += (prot != VM_NONE ? nr : 0) - before;
+		set->nr_accessible += (area_counts(prot) ? nr : 0) - before;
 	return ret;
 }
 

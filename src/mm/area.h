@@ -33,5 +33,10 @@ int must_check area_set_range(struct area_set *set, vpn_t start, u32 nr, unsigne
 /* Unmaps. 0 or -ENOMEM (a hole would need one area too many). */
 int must_check area_clear_range(struct area_set *set, vpn_t start, u32 nr);
 
-/* Is one more mapping of `nr` pages over [start, ...) beyond what is accessible there: for the limit. */
+/* Do pages with these rights count as handed out? How many of [start, start + nr) do? */
+static inline bool area_counts(unsigned int prot)
+{
+	return prot != VM_NONE && !(prot & VM_FOREIGN);
+}
+
 u64 area_accessible(const struct area_set *set, vpn_t start, u32 nr);

@@ -184,6 +184,15 @@ enum fault_result install_page(struct mm *mm, vpn_t vpn, u64 pte, const void *da
 	return FAULT_DONE;
 }
 
+/* Lets go of what swap_claim() took. */
+static void swap_unclaim(struct mm *mm, swp_entry_t entry)
+{
+	if (mm->policy == SWAPIN_DIRECT_COUNT)
+		swap_free(mm, entry);
+	else if (mm->policy != SWAPIN_DIRECT_UNSAFE)
+		swapcache_clear(mm, entry);
+}
+
 /*
  * Past the swap cache: pin, read, install, free. The pin spans slot read to swap_free, so the slot can neither be
  * written again nor handed out while this thread has its contents in hand: that closes the ABA race, in which PTE and
@@ -197,6 +206,9 @@ static enum fault_result do_swap_page_direct(struct mm *mm, vpn_t vpn, u64 orig_
 	bool keep = keeps_slot(mm, write);
 	u64 pte;
 
+	/* The slot cannot change hands any more, but it may have before the pin: does the PTE still name it? */
+	if (!pte_same(pte_read(mm, vpn), orig_pte))
+		goto out;
 	if (swap_read(mm, entry, page)) {
 		result = FAULT_IO_ERROR;
 		goto out;
@@ -210,7 +222,7 @@ static enum fault_result do_swap_page_direct(struct mm *mm, vpn_t vpn, u64 orig_
 	if (result == FAULT_DONE && !keep)
 		swap_free(mm, entry);
 out:
-	swapcache_clear(mm, entry);
+	swap_unclaim(mm, entry);
 	if (result == FAULT_DONE)
 		mm_stats_add(mm->stats, STAT_FAULT_DIRECT, 1);
 	return result;
@@ -254,7 +266,7 @@ static enum fault_result do_swap_page_cached(struct mm *mm, vpn_t vpn, u64 orig_
 	if (ret == -ENOENT)
 		ret = read_into_cache(mm, entry, &word);
 	if (ret == -EAGAIN || ret == -EEXIST) {
-		swap_wait(mm, entry);
+		swap_relax(mm, entry);
 		return FAULT_RETRY;
 	}
 	if (ret)
@@ -283,12 +295,27 @@ static enum fault_result do_swap_page_cached(struct mm *mm, vpn_t vpn, u64 orig_
 	return result;
 }
 
-/* __swap_count(entry) == 1 and SWP_SYNCHRONOUS_IO: the patch's test. Pinned on success. */
-static int swap_pin_direct(struct mm *mm, swp_entry_t entry)
+/*
+ * The patch's test, __swap_count(entry) == 1 and SWP_SYNCHRONOUS_IO, and the claim of the slot, each policy in its
+ * way. 0: go past the swap cache; -EMLINK: go through it; -EEXIST: another has the slot; -ENOENT: nobody uses it.
+ */
+static int swap_claim(struct mm *mm, swp_entry_t entry)
 {
-	if (mm->policy != SWAPIN_DIRECT || !(swap_info(mm, entry)->dev_flags & SWAP_SYNCHRONOUS_IO))
+	struct atomic64 *slot = swap_slot(mm, entry);
+	int ret;
+
+	if (mm->policy == SWAPIN_CACHED || !(swap_info(mm, entry)->dev_flags & SWAP_SYNCHRONOUS_IO))
 		return -EMLINK;
-	return swapcache_prepare(mm, entry);
+	if (mm->policy == SWAPIN_DIRECT_UNSAFE) {
+		u64 word = slot_read(slot);
+
+		return slot_is_cached(word) || slot_count(word) != 1 ? -EEXIST : 0;
+	}
+	if (mm->policy == SWAPIN_DIRECT_COUNT)
+		return slot_dup_single(slot);
+	while ((ret = swapcache_prepare(mm, entry)) == -EEXIST && mm->policy == SWAPIN_DIRECT_RETRY)
+		swap_relax(mm, entry);
+	return ret;
 }
 
 static enum fault_result do_swap_page(struct mm *mm, vpn_t vpn, u64 orig_pte, bool write)
@@ -300,18 +327,13 @@ static enum fault_result do_swap_page(struct mm *mm, vpn_t vpn, u64 orig_pte, bo
 	/* First of all, while nothing is pinned: this may reclaim. */
 	if (mm_charge(mm, 1))
 		return FAULT_OOM;
-	ret = swap_pin_direct(mm, entry);
-	if (ret == 0) {
-		/* The slot cannot change hands any more, but it may have before the pin: does the PTE still name it? */
-		if (pte_same(pte_read(mm, vpn), orig_pte))
-			result = do_swap_page_direct(mm, vpn, orig_pte, write);
-		else
-			swapcache_clear(mm, entry);
-	} else if (ret == -EMLINK || slot_is_cached(slot_read(swap_slot(mm, entry)))) {
+	ret = swap_claim(mm, entry);
+	if (ret == 0)
+		result = do_swap_page_direct(mm, vpn, orig_pte, write);
+	else if (ret == -EMLINK || slot_is_cached(slot_read(swap_slot(mm, entry))))
 		result = do_swap_page_cached(mm, vpn, orig_pte, write);
-	} else if (ret == -EEXIST) {
-		swap_wait(mm, entry);
-	}
+	else if (ret == -EEXIST)
+		swap_relax(mm, entry);
 	if (result != FAULT_DONE)
 		budget_uncharge(mm, 1);
 	return result;

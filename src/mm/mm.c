@@ -75,7 +75,10 @@ int mm_create(struct mm *mm, const struct mm_config *cfg)
 
 	if (!(cfg->memory_pages || cfg->resident_pages) || min_u64(memory, resident) < MM_LIMIT_PAGES_MIN)
 		return -EINVAL;
-	*mm = (struct mm){ .stats = cfg->stats, .policy = cfg->policy, .keep_clean = true, .on_adopt = cfg->on_adopt };
+	if (!cfg->lab && !(swapin_policies[cfg->policy].safe && swapin_relaxes[cfg->relax].safe))
+		return -EINVAL;
+	*mm = (struct mm){ .stats = cfg->stats, .policy = cfg->policy, .relax = cfg->relax,
+			   .keep_clean = true, .on_adopt = cfg->on_adopt };
 	ret = vm_open(&mm->vm, &vm);
 	if (ret)
 		return ret;
@@ -196,8 +199,39 @@ void mm_drop(struct mm *mm, vpn_t start, u32 nr)
 
 /* ---- mappings ---- */
 
-/* Would `more` accessible pages in place of what [start, nr) has now pass the limit? Then manage, first. */
+/* Would [start, start + nr) with these rights bring what is handed out over the limit? Then manage, first. */
 static int adopt_for(struct mm *mm, vpn_t start, u32 nr, unsigned int prot);
+
+/* What was mapped there by others goes away, and the pages are managed again. */
+static int restore_foreign(struct mm *mm, vpn_t start, u32 nr)
+{
+	u32 end = start.val + nr;
+	int ret = 0;
+
+	for (u32 i = 0; !ret && i < atomic32_read(&mm->areas.nr); i++) {
+		const struct area *a = &mm->areas.areas[i];
+		u32 from = (u32)max_u64(a->start, start.val), to = (u32)min_u64(a->end, end);
+
+		if ((a->prot & VM_FOREIGN) && from < to)
+			ret = vm_restore(&mm->vm, (vpn_t){ from }, to - from);
+	}
+	return ret;
+}
+
+/* Context: areas.lock held. Nothing is mapped at [start, start + nr) afterwards. */
+static int clear_locked(struct mm *mm, vpn_t start, u32 nr)
+{
+	int ret;
+
+	if (area_is_free(&mm->areas, start, nr))
+		return 0;
+	ret = restore_foreign(mm, start, nr);
+	if (!ret)
+		ret = area_clear_range(&mm->areas, start, nr);
+	if (!ret)
+		drop_locked(mm, start, nr);
+	return ret;
+}
 
 int mm_map_fixed(struct mm *mm, vpn_t start, u32 nr, unsigned int prot)
 {
@@ -207,11 +241,8 @@ int mm_map_fixed(struct mm *mm, vpn_t start, u32 nr, unsigned int prot)
 	must(nr > 0 && start.val + nr <= mm->vm.nr_pages);
 	mutex_lock(&set->lock);
 	ret = adopt_for(mm, start, nr, prot);
-	if (!ret && !area_is_free(set, start, nr)) {
-		ret = area_clear_range(set, start, nr);
-		if (!ret)
-			drop_locked(mm, start, nr);
-	}
+	if (!ret)
+		ret = clear_locked(mm, start, nr);
 	if (!ret)
 		ret = vm_protect_range(&mm->vm, start, nr, prot);
 	if (!ret)
@@ -248,13 +279,32 @@ int mm_unmap(struct mm *mm, vpn_t start, u32 nr)
 
 	must(nr > 0 && start.val + nr <= mm->vm.nr_pages);
 	mutex_lock(&set->lock);
-	ret = area_clear_range(set, start, nr);
-	if (!ret) {
-		drop_locked(mm, start, nr);
+	ret = clear_locked(mm, start, nr);
+	if (!ret)
 		ret = vm_protect_range(&mm->vm, start, nr, VM_NONE);
-	}
 	mutex_unlock(&set->lock);
 	return ret;
+}
+
+int mm_map_foreign(struct mm *mm, vpn_t start, u32 nr)
+{
+	struct area_set *set = &mm->areas;
+	int ret;
+
+	must(nr > 0 && start.val + nr <= mm->vm.nr_pages);
+	mutex_lock(&set->lock);
+	ret = clear_locked(mm, start, nr);
+	if (!ret)
+		ret = area_set_range(set, start, nr, VM_FOREIGN | VM_READ | VM_WRITE);
+	mutex_unlock(&set->lock);
+	return ret;
+}
+
+bool mm_is_foreign(struct mm *mm, vpn_t vpn)
+{
+	unsigned int prot;
+
+	return mm_prot_of(mm, vpn, &prot) && (prot & VM_FOREIGN);
 }
 
 int mm_protect(struct mm *mm, vpn_t start, u32 nr, unsigned int prot)
@@ -283,12 +333,32 @@ bool mm_is_mapped(struct mm *mm, vpn_t start, u32 nr)
 	return mapped;
 }
 
-bool mm_may_access(struct mm *mm, vpn_t vpn, bool write)
+bool mm_is_free(struct mm *mm, vpn_t start, u32 nr)
+{
+	bool is_free;
+
+	mutex_lock(&mm->areas.lock);
+	is_free = area_is_free(&mm->areas, start, nr);
+	mutex_unlock(&mm->areas.lock);
+	return is_free;
+}
+
+bool mm_prot_of(struct mm *mm, vpn_t vpn, unsigned int *prot)
 {
 	struct area area;
 	u32 seq;
 
-	return area_find(&mm->areas, vpn, &area, &seq) && (area.prot & (write ? VM_WRITE : VM_READ));
+	if (!area_find(&mm->areas, vpn, &area, &seq))
+		return false;
+	*prot = area.prot;
+	return true;
+}
+
+bool mm_may_access(struct mm *mm, vpn_t vpn, bool write)
+{
+	unsigned int prot;
+
+	return mm_prot_of(mm, vpn, &prot) && (prot & (write ? VM_WRITE : VM_READ));
 }
 
 u64 mm_pageout(struct mm *mm, vpn_t start, u32 nr)
@@ -369,6 +439,26 @@ static int adopt_area(struct mm *mm, const struct area *area)
 	return 0;
 }
 
+/* All of the window but what others have mapped in it. */
+static int manage_window(struct mm *mm)
+{
+	u32 at = 0, nr_areas = atomic32_read(&mm->areas.nr);
+	int ret = 0;
+
+	for (u32 i = 0; !ret && i < nr_areas; i++) {
+		const struct area *a = &mm->areas.areas[i];
+
+		if (!(a->prot & VM_FOREIGN))
+			continue;
+		if (a->start > at)
+			ret = vm_manage(&mm->vm, (vpn_t){ at }, a->start - at);
+		at = a->end;
+	}
+	if (!ret && at < mm->vm.nr_pages)
+		ret = vm_manage(&mm->vm, (vpn_t){ at }, mm->vm.nr_pages - at);
+	return ret;
+}
+
 /*
  * Context: areas.lock held, so no page of an area is dropped meanwhile. Faults may come in from the moment of
  * registration: they find either NONE and no page in the kernel, or what adopt_page has entered.
@@ -379,12 +469,16 @@ static int adopt_locked(struct mm *mm)
 
 	if (mm_is_adopted(mm))
 		return 0;
-	if (mm->on_adopt)
-		ret = mm->on_adopt(mm);
-	if (!ret && !mm->vm.registered)
+	if (!mm->vm.registered)
 		ret = vm_register(&mm->vm);
-	for (u32 i = 0; !ret && i < atomic32_read(&mm->areas.nr); i++)
-		ret = adopt_area(mm, &mm->areas.areas[i]);
+	if (!ret && mm->on_adopt)
+		ret = mm->on_adopt(mm);
+	if (!ret)
+		ret = manage_window(mm);
+	for (u32 i = 0; !ret && i < atomic32_read(&mm->areas.nr); i++) {
+		if (!(mm->areas.areas[i].prot & VM_FOREIGN))
+			ret = adopt_area(mm, &mm->areas.areas[i]);
+	}
 	if (!ret)
 		ret = kswapd_start(mm);
 	if (ret)
@@ -425,7 +519,7 @@ int mm_hold_page(struct mm *mm, vpn_t vpn, bool write)
 	 * The caller has touched it, so before adoption the kernel has it, and adoption finds it there with its hold.
 	 * Adopted since the look at the flag: the PTE says present or swapped, and is believed.
 	 */
-	if (!pte_hold(mm, vpn, write, !mm_is_adopted(mm)))
+	if (!pte_hold(mm, vpn, write, !mm_is_adopted(mm) || mm_is_foreign(mm, vpn)))
 		return -EAGAIN;
 	if (atomic64_fetch_add(&mm->nr_held, 1) < smaller_limit(mm) >> HELD_SHIFT)
 		return 0;

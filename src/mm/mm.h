@@ -16,6 +16,8 @@ struct mm_config {
 	u32 nr_cpus; /* bounds how many reclaimers work at once */
 	enum vm_method method;
 	enum swapin_policy policy;
+	enum swapin_relax relax;
+	bool lab; /* unsafe policies are accepted */
 	struct mm_stats *stats; /* zeroed, outlives the mm */
 	int (*on_adopt)(struct mm *mm);
 };
@@ -23,7 +25,7 @@ struct mm_config {
 /* The smaller limit must be at least this: room for reclaim's reserve and for a program to run. */
 #define MM_LIMIT_PAGES_MIN 2048u
 
-/* 0, -EINVAL (limits), -ENOMEM, -EEXIST (the window's place is taken). */
+/* 0, -EINVAL (limits, or an unsafe choice outside of the lab), -ENOMEM, -EEXIST (the window's place is taken). */
 int must_check mm_create(struct mm *mm, const struct mm_config *cfg);
 
 /* No other thread uses the mm or its memory any more. */
@@ -36,13 +38,24 @@ void mm_destroy(struct mm *mm);
 int must_check mm_map(struct mm *mm, u32 nr, u32 align, unsigned int prot, vpn_t *start);
 int must_check mm_map_fixed(struct mm *mm, vpn_t start, u32 nr, unsigned int prot);
 
+/*
+ * Gives a range up to the kernel: the caller maps something that is not anonymous private memory there. It stays taken
+ * until mm_unmap or mm_map_fixed make it ours again.
+ */
+int must_check mm_map_foreign(struct mm *mm, vpn_t start, u32 nr);
+bool mm_is_foreign(struct mm *mm, vpn_t vpn);
+
 int must_check mm_unmap(struct mm *mm, vpn_t start, u32 nr);
 
 /* Changes the rights. -ENOMEM: not all of it is mapped. */
 int must_check mm_protect(struct mm *mm, vpn_t start, u32 nr, unsigned int prot);
 
-/* Is all of it mapped? May this page be read, or written? The second is lockless, for any context. */
+/* Is all of it mapped? Is nothing of it? */
 bool mm_is_mapped(struct mm *mm, vpn_t start, u32 nr);
+bool mm_is_free(struct mm *mm, vpn_t start, u32 nr);
+
+/* The rights of a page's mapping, false if there is none; may it be read, or written? Lockless, for any context. */
+bool mm_prot_of(struct mm *mm, vpn_t vpn, unsigned int *prot);
 bool mm_may_access(struct mm *mm, vpn_t vpn, bool write);
 
 /* Drops the contents: the range reads as zero. */

@@ -10,6 +10,7 @@
 enum {
 	BITS = 64,
 	SLOTS_PER_PAGE = PAGE_SIZE / sizeof(u64), /* of the swap table */
+	TICK_NS = 4000000, /* at 250 Hz */
 };
 
 /* ---- the map of free slots ---- */
@@ -199,6 +200,37 @@ int swapcache_prepare(struct mm *mm, swp_entry_t entry)
 void swapcache_clear(struct mm *mm, swp_entry_t entry)
 {
 	swap_finish(mm, entry, slot_clear(swap_slot(mm, entry)));
+	if (mm->relax == RELAX_QUEUE) {
+		atomic32_add_return(&mm->relax_queue, 1);
+		sync_wake32_all(&mm->relax_queue);
+	}
+}
+
+/* The choices that are not ours are here to be measured and to fail (docs/race.md). */
+void swap_relax(struct mm *mm, swp_entry_t entry)
+{
+	u32 seen = atomic32_load_acquire(&mm->relax_queue);
+	struct atomic32 never = { 0 };
+
+	switch (mm->relax) {
+	case RELAX_SLOT:
+		swap_wait(mm, entry);
+		return;
+	case RELAX_YIELD:
+		sync_yield();
+		break;
+	case RELAX_TICK:
+		sync_wait32_timeout(&never, 0, TICK_NS);
+		break;
+	case RELAX_QUEUE:
+		if (slot_is_busy(slot_read(swap_slot(mm, entry))))
+			sync_wait32_timeout(&mm->relax_queue, seen, TICK_NS);
+		break;
+	default:
+		sync_spin_point();
+		break;
+	}
+	mm_stats_add(mm->stats, STAT_PIN_WAIT, 1);
 }
 
 void swap_wait(struct mm *mm, swp_entry_t entry)

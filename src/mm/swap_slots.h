@@ -42,8 +42,9 @@ void swapcache_clear(struct mm *mm, swp_entry_t entry);
 /* Ends what slot_* reported as SLOT_LAST: discards the data and makes the slot free. */
 void swap_finish(struct mm *mm, swp_entry_t entry, enum slot_left left);
 
-/* Sleeps until whoever has the slot pinned or locked lets go. */
+/* Sleeps until whoever has the slot pinned or locked lets go. swap_relax: a losing faulter does, in mm->relax's way. */
 void swap_wait(struct mm *mm, swp_entry_t entry);
+void swap_relax(struct mm *mm, swp_entry_t entry);
 
 /* Read and write, with their errors counted; the slot is pinned, no lock is held. */
 int must_check swap_read(struct mm *mm, swp_entry_t entry, void *page);

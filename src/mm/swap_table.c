@@ -50,17 +50,25 @@ void slot_release(struct atomic64 *slot)
 	slot_wake(slot, old);
 }
 
+/* What both ways of claiming a slot for a direct read ask for. */
+static int slot_is_single(u64 word)
+{
+	if (word & SLOT_HAS_CACHE)
+		return -EEXIST;
+	if (slot_count(word) == 0)
+		return -ENOENT;
+	return slot_count(word) > 1 ? -EMLINK : 0;
+}
+
 int slot_prepare(struct atomic64 *slot, u32 owner)
 {
 	u64 old = atomic64_read(slot);
+	int ret;
 
 	do {
-		if (old & SLOT_HAS_CACHE)
-			return -EEXIST;
-		if (slot_count(old) == 0)
-			return -ENOENT;
-		if (slot_count(old) > 1)
-			return -EMLINK;
+		ret = slot_is_single(old);
+		if (ret)
+			return ret;
 	} while (!atomic64_cas_acquire(slot, &old, old | SLOT_HAS_CACHE | slot_high(owner)));
 	check(slot_word_is_valid(old));
 	return 0;
@@ -80,11 +88,17 @@ enum slot_left slot_clear(struct atomic64 *slot)
 	return left;
 }
 
-void slot_dup(struct atomic64 *slot)
+int slot_dup_single(struct atomic64 *slot)
 {
-	u64 old = atomic64_fetch_add(slot, 1);
+	u64 old = atomic64_read(slot);
+	int ret;
 
-	must(slot_count(old) > 0 && slot_count(old) < SLOT_COUNT_MASK);
+	do {
+		ret = slot_is_single(old);
+		if (ret)
+			return ret;
+	} while (!atomic64_cas_acquire(slot, &old, old + 1));
+	return 0;
 }
 
 enum slot_left slot_put(struct atomic64 *slot)

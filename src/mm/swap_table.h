@@ -108,8 +108,13 @@ int slot_prepare(struct atomic64 *slot, u32 owner);
 /* swapcache_clear: ends the pin of slot_prepare or slot_alloc. Release. */
 enum slot_left slot_clear(struct atomic64 *slot);
 
-/* One user more (a slot that has one), or one less. Relaxed: the pin orders the data, not the count. */
-void slot_dup(struct atomic64 *slot);
+/*
+ * One user more, if the slot has just one and is neither pinned nor cached. 0 or as slot_prepare. Only the policy that
+ * raises the count instead of pinning uses it. Acquire, as it reads the slot.
+ */
+int slot_dup_single(struct atomic64 *slot);
+
+/* One user less. Relaxed: the pin orders the data, not the count. */
 enum slot_left slot_put(struct atomic64 *slot);
 
 /* Puts a frame under a slot that the caller has pinned: into the swap cache, unlocked or LOCKED. Release. */

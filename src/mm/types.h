@@ -20,6 +20,7 @@
 #pragma once
 
 #include "base/types.h"
+#include "mm/policy.h"
 #include "mm/stats.h"
 #include "swap/swap_device.h"
 #include "sync/lock.h"
@@ -54,12 +55,6 @@ static inline u32 swp_offset(swp_entry_t entry)
 {
 	return entry.val & ((1u << SWAP_OFFSET_BITS) - 1);
 }
-
-/* How a page comes back (fault.c). */
-enum swapin_policy {
-	SWAPIN_DIRECT, /* past the swap cache when the slot has one user and the device is synchronous */
-	SWAPIN_CACHED, /* always through the swap cache */
-};
 
 /* What became of a fault. */
 enum fault_result {
@@ -169,9 +164,11 @@ struct mm {
 	struct mm_stats *stats;
 	struct atomic64 nr_held; /* holds, for their limit */
 	struct atomic32 adopted; /* release: registered and scanned; before it nothing is managed */
-	enum swapin_policy policy;
+	enum swapin_policy policy; /* how a page comes back */
+	enum swapin_relax relax; /* how the loser of a pin waits */
+	struct atomic32 relax_queue; /* RELAX_QUEUE: bumped at the end of each pin */
 	bool keep_clean; /* read faults keep the slot */
-	/* Called once per process after the window is registered and before any page can leave; may be NULL. */
+	/* Called with the descriptor open and before the window is registered: the last moment before faults. May be NULL. */
 	int (*on_adopt)(struct mm *mm);
 };
 

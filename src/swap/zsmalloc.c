@@ -2,13 +2,15 @@
 /*
  * The states of a zspage, with the list that holds it in that state:
  *
- *                 charge, take an object              take            take
- *   VACANT ------------------------------> partial 0 <----> partial 3 <----> full (on no list)
- *     ^  no memory behind it                  |  ^   free             free
- *     |                                       v  |
- *     +--------- zs_trim: release --------- EMPTY   still charged; at most EMPTY_PAGES_MAX pages, then all go at once
+ *                        take                take            take
+ *   VACANT ------------------> partial 0 <----> partial 3 <----> full (on no list)
+ *     ^  no memory behind it      |  ^   free             free
+ *     |                           v  |
+ *     +--- zs_trim: release --- EMPTY   still charged; when they hold EMPTY_PAGES_MAX pages, all go at once
  *
- * Objects are taken from the fullest partial list first, so that the thin zspages run empty.
+ * Objects are taken from the fullest partial list first, so that the thin zspages run empty. In a zspage, freed ones
+ * come first; a new one is carved off behind the last, and the pages that it is the first to touch are charged then.
+ * A zspage is opened only when no other of its class has a place, so at most one per class is partly carved.
  *
  * Locks: pool->trim_lock, then one class->lock at a time. The charge hook is called under a class lock; memory is
  * released under trim_lock alone.
@@ -26,7 +28,7 @@ enum {
 	SIZE_STEP = 64, /* half of it is lost per object on average: 2 % of a typical one */
 	NR_SIZES = (int)PAGE_SIZE / SIZE_STEP,
 	ZSPAGE_PAGES_MAX = 8,
-	TAIL_LOSS_MAX_PERCENT = 3, /* of a zspage; the shortest run that keeps to it is chosen */
+	TAIL_LOSS_MAX_PERCENT = 1, /* of a zspage; the shortest run that keeps to it is chosen */
 	NR_PARTIAL = 4,
 	SPARE_OBJECTS = 1024, /* a replacing write holds two objects for a moment */
 	EMPTY_PAGES_MAX = 64, /* what one flush of all other CPUs' TLBs is spread over */
@@ -208,7 +210,81 @@ static void zspage_set_used_locked(struct zs_class *class, u32 no, u32 nr_used)
 		partial_add_locked(class, to, no);
 }
 
-/* Taking and giving one object */
+/* Pages that n objects from the start of a zspage touch. */
+static u32 class_pages_of(const struct zs_class *class, u32 nr_objs)
+{
+	return (u32)bytes_to_pages((u64)nr_objs * class->size);
+}
+
+/* What is charged for a zspage that is not vacant. */
+static u32 class_zspage_pages(const struct zs_class *class, u32 no)
+{
+	return class->nr_objs == 1 ? class->nr_pages : class_pages_of(class, class_zspage(class, no)->nr_carved);
+}
+
+/* Pages that the next object of an open zspage is the first to touch. */
+static u32 zspage_next_pages(const struct zs_class *class, u32 no)
+{
+	const struct zspage *zspage = class_zspage(class, no);
+
+	if (class->nr_objs == 1 || zspage->free != OBJ_NONE)
+		return 0;
+	return class_pages_of(class, zspage->nr_carved + 1u) - class_pages_of(class, zspage->nr_carved);
+}
+
+/* A partial or empty zspage; unless may_charge, one whose next object needs no new page. Does not take it. */
+static u32 class_find_locked(const struct zs_class *class, bool may_charge)
+{
+	for (int i = NR_PARTIAL - 1; i >= 0; i--) {
+		u32 no = class->partial[i];
+
+		/* Skips one at most, as all but one are carved up. */
+		while (!may_charge && no != ZSPAGE_NONE && zspage_next_pages(class, no) > 0)
+			no = class_zspage(class, no)->next;
+		if (no != ZSPAGE_NONE)
+			return no;
+	}
+	return class->empty;
+}
+
+static int class_open_zspage_locked(struct zs_pool *pool, struct zs_class *class, u32 *no)
+{
+	bool is_new = class->vacant == ZSPAGE_NONE;
+	int ret;
+
+	if (is_new && class->nr_zspages == class->nr_zspages_max)
+		return -ENOSPC;
+	ret = page_account_charge(&pool->account, class_pages_of(class, 1));
+	if (ret)
+		return ret;
+	if (!is_new) {
+		*no = stack_pop_locked(class, &class->vacant);
+		return 0;
+	}
+	*no = class->nr_zspages++;
+	class_zspage(class, *no)->next = ZSPAGE_FULL;
+	if (class->nr_objs > 1)
+		class_zspage(class, *no)->free = OBJ_NONE;
+	return 0;
+}
+
+/* Finds or makes a zspage with a place whose pages are charged. */
+static int class_get_zspage_locked(struct zs_pool *pool, struct zs_class *class, bool may_charge, u32 *no)
+{
+	u32 nr_pages;
+	int ret;
+
+	*no = class_find_locked(class, may_charge);
+	if (*no == ZSPAGE_NONE)
+		return may_charge ? class_open_zspage_locked(pool, class, no) : -ENOMEM;
+	nr_pages = zspage_next_pages(class, *no);
+	ret = nr_pages ? page_account_charge(&pool->account, nr_pages) : 0;
+	if (!ret && *no == class->empty) {
+		stack_pop_locked(class, &class->empty);
+		atomic64_fetch_sub(&pool->nr_empty_pages, class_zspage_pages(class, *no));
+	}
+	return ret;
+}
 
 static u32 zspage_take_object_locked(struct zs_class *class, u32 no)
 {
@@ -245,96 +321,67 @@ static bool zspage_give_object_locked(struct zs_class *class, u32 no, u32 obj)
 	*class_free_link(class, no, obj) = zspage->free;
 	zspage->free = (u16)obj;
 	zspage_set_used_locked(class, no, zspage->nr_used - 1u);
-	if (zspage->nr_used > 0)
-		return false;
-	zspage->free = OBJ_NONE;
-	zspage->nr_carved = 0;
-	return true;
+	return zspage->nr_used == 0;
 }
 
-/* A zspage with memory behind it and a free object. */
-static u32 class_find_locked(struct zs_pool *pool, struct zs_class *class)
-{
-	u32 no;
-
-	for (int i = NR_PARTIAL - 1; i >= 0; i--) {
-		if (class->partial[i] != ZSPAGE_NONE)
-			return class->partial[i];
-	}
-	no = stack_pop_locked(class, &class->empty);
-	if (no != ZSPAGE_NONE)
-		atomic64_fetch_sub(&pool->nr_empty_pages, class->nr_pages);
-	return no;
-}
-
-static int class_grow_locked(struct zs_pool *pool, struct zs_class *class, u32 *no)
-{
-	bool is_new = class->vacant == ZSPAGE_NONE;
-	int ret;
-
-	if (is_new && class->nr_zspages == class->nr_zspages_max)
-		return -ENOSPC;
-	ret = page_account_charge(&pool->account, class->nr_pages);
-	if (ret)
-		return ret;
-	if (!is_new) {
-		*no = stack_pop_locked(class, &class->vacant);
-		return 0;
-	}
-	*no = class->nr_zspages++;
-	class_zspage(class, *no)->next = ZSPAGE_FULL;
-	if (class->nr_objs > 1)
-		class_zspage(class, *no)->free = OBJ_NONE;
-	return 0;
-}
-
-static int class_alloc(struct zs_pool *pool, u32 index, bool may_grow, struct zs_handle *handle)
+static int class_alloc(struct zs_pool *pool, u32 index, bool may_charge, struct zs_handle *handle)
 {
 	struct zs_class *class = &pool->classes[index];
-	int ret = 0;
 	u32 no;
+	int ret;
 
 	mutex_lock(&class->lock);
-	no = class_find_locked(pool, class);
-	if (no == ZSPAGE_NONE)
-		ret = may_grow ? class_grow_locked(pool, class, &no) : -ENOMEM;
+	ret = class_get_zspage_locked(pool, class, may_charge, &no);
 	if (!ret)
 		*handle = handle_make(index, no, zspage_take_object_locked(class, no));
 	mutex_unlock(&class->lock);
 	return ret;
 }
 
+/* Takes the class's empty zspages off it and hands their pages to the batch; returns the first, linked by `next`. */
+static u32 class_detach_empty(struct zs_pool *pool, struct zs_class *class)
+{
+	u32 first;
+
+	mutex_lock(&class->lock);
+	first = class->empty;
+	class->empty = ZSPAGE_NONE;
+	for (u32 no = first; no != ZSPAGE_NONE; no = class_zspage(class, no)->next) {
+		u32 nr_pages = class_zspage_pages(class, no);
+
+		page_batch_add(&pool->batch, class_zspage_addr(class, no), nr_pages);
+		atomic64_fetch_sub(&pool->nr_empty_pages, nr_pages);
+		if (class->nr_objs > 1) {
+			class_zspage(class, no)->free = OBJ_NONE;
+			class_zspage(class, no)->nr_carved = 0;
+		}
+	}
+	mutex_unlock(&class->lock);
+	return first;
+}
+
+static void class_attach_vacant(struct zs_class *class, u32 first)
+{
+	mutex_lock(&class->lock);
+	while (first != ZSPAGE_NONE) {
+		u32 next = class_zspage(class, first)->next;
+
+		stack_push_locked(class, &class->vacant, first);
+		first = next;
+	}
+	mutex_unlock(&class->lock);
+}
+
 /* Gives all empty zspages back. They are nobody's between leaving the empty list and entering the vacant one. */
 static void zs_trim_locked(struct zs_pool *pool)
 {
 	must(mutex_is_locked(&pool->trim_lock));
-	for (u32 i = 0; i < pool->nr_classes; i++) {
-		struct zs_class *class = &pool->classes[i];
-
-		mutex_lock(&class->lock);
-		pool->trimmed[i] = class->empty;
-		class->empty = ZSPAGE_NONE;
-		for (u32 no = pool->trimmed[i]; no != ZSPAGE_NONE; no = class_zspage(class, no)->next) {
-			page_batch_add(&pool->batch, class_zspage_addr(class, no), class->nr_pages);
-			atomic64_fetch_sub(&pool->nr_empty_pages, class->nr_pages);
-		}
-		mutex_unlock(&class->lock);
-	}
+	for (u32 i = 0; i < pool->nr_classes; i++)
+		pool->trimmed[i] = class_detach_empty(pool, &pool->classes[i]);
 	page_account_uncharge(&pool->account, page_batch_flush(&pool->batch));
 	for (u32 i = 0; i < pool->nr_classes; i++) {
-		struct zs_class *class = &pool->classes[i];
-		u32 no = pool->trimmed[i];
-
-		if (no == ZSPAGE_NONE)
-			continue;
-		mutex_lock(&class->lock);
-		while (no != ZSPAGE_NONE) {
-			u32 next = class_zspage(class, no)->next;
-
-			stack_push_locked(class, &class->vacant, no);
-			no = next;
-		}
-		mutex_unlock(&class->lock);
+		if (pool->trimmed[i] != ZSPAGE_NONE)
+			class_attach_vacant(&pool->classes[i], pool->trimmed[i]);
 	}
 }
 
@@ -361,12 +408,12 @@ int zs_alloc(struct zs_pool *pool, u32 size, struct zs_handle *handle)
 	ret = class_alloc(pool, index, true, handle);
 	if (!ret)
 		return 0;
-	/* No memory to be had: other classes' empty zspages may make room, else a place that is larger than needed. */
+	/* No memory to be had: empty zspages of other classes may make room, or a larger place lies ready. */
 	mutex_lock(&pool->trim_lock);
 	zs_trim_locked(pool);
 	mutex_unlock(&pool->trim_lock);
 	ret = class_alloc(pool, index, true, handle);
-	for (index++; ret && index < pool->nr_classes; index++) {
+	for (; ret && index < pool->nr_classes; index++) {
 		int err = class_alloc(pool, index, ret == -ENOSPC, handle);
 
 		ret = err ? ret : 0;
@@ -383,11 +430,12 @@ static struct zs_class *zs_class_of(struct zs_pool *pool, struct zs_handle handl
 void zs_free(struct zs_pool *pool, struct zs_handle handle)
 {
 	struct zs_class *class = zs_class_of(pool, handle);
+	u32 no = handle_zspage(handle);
 
 	mutex_lock(&class->lock);
-	if (zspage_give_object_locked(class, handle_zspage(handle), handle_obj(handle))) {
-		stack_push_locked(class, &class->empty, handle_zspage(handle));
-		atomic64_fetch_add(&pool->nr_empty_pages, class->nr_pages);
+	if (zspage_give_object_locked(class, no, handle_obj(handle))) {
+		stack_push_locked(class, &class->empty, no);
+		atomic64_fetch_add(&pool->nr_empty_pages, class_zspage_pages(class, no));
 	}
 	mutex_unlock(&class->lock);
 	zs_trim_if_needed(pool);
@@ -540,8 +588,9 @@ void zs_stats(struct zs_pool *pool, struct zs_stats *stats)
 struct zs_walk {
 	u64 nr_objects;
 	u64 nr_zspages; /* seen on a list */
-	u64 nr_empty;
-	u64 nr_vacant;
+	u64 nr_pages;
+	u64 nr_empty_pages;
+	u64 nr_partly_carved;
 };
 
 static bool free_chain_is_valid(const struct zs_class *class, u32 no)
@@ -571,25 +620,46 @@ static bool partial_is_valid(struct zs_class *class, u32 *head, struct zs_walk *
 		if (!free_chain_is_valid(class, no))
 			return false;
 		walk->nr_objects += zspage->nr_used;
+		walk->nr_pages += class_zspage_pages(class, no);
+		walk->nr_partly_carved += zspage->nr_carved < class->nr_objs;
 		prev = no;
 	}
 	return true;
 }
 
-static bool stack_is_valid(struct zs_class *class, u32 head, u64 *count, struct zs_walk *walk)
+static bool empty_is_valid(const struct zs_class *class, struct zs_walk *walk)
 {
-	for (u32 no = head; no != ZSPAGE_NONE; no = class_zspage(class, no)->next) {
+	for (u32 no = class->empty; no != ZSPAGE_NONE; no = class_zspage(class, no)->next) {
+		const struct zspage *zspage;
+
 		if (no >= class->nr_zspages || ++walk->nr_zspages > class->nr_zspages)
 			return false;
-		if (class->nr_objs > 1 && (class_zspage(class, no)->nr_used || class_zspage(class, no)->nr_carved))
+		zspage = class_zspage(class, no);
+		if (class->nr_objs > 1 && (zspage->nr_used || !zspage->nr_carved || !free_chain_is_valid(class, no)))
 			return false;
-		++*count;
+		walk->nr_pages += class_zspage_pages(class, no);
+		walk->nr_empty_pages += class_zspage_pages(class, no);
+		walk->nr_partly_carved += class->nr_objs > 1 && zspage->nr_carved < class->nr_objs;
+	}
+	return true;
+}
+
+static bool vacant_is_valid(const struct zs_class *class, struct zs_walk *walk)
+{
+	for (u32 no = class->vacant; no != ZSPAGE_NONE; no = class_zspage(class, no)->next) {
+		const struct zspage *zspage;
+
+		if (no >= class->nr_zspages || ++walk->nr_zspages > class->nr_zspages)
+			return false;
+		zspage = class_zspage(class, no);
+		if (class->nr_objs > 1 && (zspage->nr_used || zspage->nr_carved || zspage->free != OBJ_NONE))
+			return false;
 	}
 	return true;
 }
 
 /* Those on no list must be full. */
-static bool full_is_valid(struct zs_class *class, struct zs_walk *walk)
+static bool full_is_valid(const struct zs_class *class, struct zs_walk *walk)
 {
 	u64 nr_full = 0;
 
@@ -601,6 +671,7 @@ static bool full_is_valid(struct zs_class *class, struct zs_walk *walk)
 		if (class->nr_objs > 1 && (zspage->nr_used != class->nr_objs || zspage->free != OBJ_NONE))
 			return false;
 		nr_full++;
+		walk->nr_pages += class_zspage_pages(class, no);
 	}
 	walk->nr_objects += nr_full * class->nr_objs;
 	return walk->nr_zspages + nr_full == class->nr_zspages;
@@ -608,32 +679,31 @@ static bool full_is_valid(struct zs_class *class, struct zs_walk *walk)
 
 static bool class_is_valid_locked(struct zs_class *class, struct zs_walk *walk)
 {
+	walk->nr_objects = 0;
+	walk->nr_zspages = 0;
+	walk->nr_partly_carved = 0;
 	for (int i = 0; i < NR_PARTIAL; i++) {
 		if (!partial_is_valid(class, &class->partial[i], walk))
 			return false;
 	}
-	return stack_is_valid(class, class->empty, &walk->nr_empty, walk) &&
-	       stack_is_valid(class, class->vacant, &walk->nr_vacant, walk) && full_is_valid(class, walk) &&
-	       walk->nr_objects == class->nr_objects;
+	return empty_is_valid(class, walk) && vacant_is_valid(class, walk) && full_is_valid(class, walk) &&
+	       walk->nr_objects == class->nr_objects && walk->nr_partly_carved <= 1;
 }
 
 bool zs_is_valid(struct zs_pool *pool)
 {
-	u64 nr_pages = 0, nr_empty_pages = 0;
+	struct zs_walk walk = { 0 };
 
 	for (u32 i = 0; i < pool->nr_classes; i++) {
 		struct zs_class *class = &pool->classes[i];
-		struct zs_walk walk = { 0 };
 		bool valid;
 
 		mutex_lock(&class->lock);
 		valid = class_is_valid_locked(class, &walk);
-		nr_pages += (class->nr_zspages - walk.nr_vacant) * class->nr_pages;
 		mutex_unlock(&class->lock);
 		if (!valid)
 			return false;
-		nr_empty_pages += walk.nr_empty * class->nr_pages;
 	}
-	return nr_pages == atomic64_read(&pool->account.nr_pages) &&
-	       nr_empty_pages == atomic64_read(&pool->nr_empty_pages);
+	return walk.nr_pages == atomic64_read(&pool->account.nr_pages) &&
+	       walk.nr_empty_pages == atomic64_read(&pool->nr_empty_pages);
 }

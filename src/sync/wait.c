@@ -49,6 +49,11 @@ void sync_wake32_all(struct atomic32 *word)
 	sys3(SYS_futex, &word->v, FUTEX_WAKE_PRIVATE, INT_MAX);
 }
 
+void sync_yield(void)
+{
+	sys0(SYS_sched_yield);
+}
+
 u64 sync_clock_ns(void)
 {
 	struct timespec ts;

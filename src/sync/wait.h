@@ -20,6 +20,13 @@ void sync_wait32_timeout(struct atomic32 *word, u32 seen, u64 timeout_ns);
 void sync_wake32_one(struct atomic32 *word);
 void sync_wake32_all(struct atomic32 *word);
 
+/* Gives the processor away once. sync_spin_point: does nothing but tell the checker that a loop goes round here. */
+void sync_yield(void);
+static inline void sync_spin_point(void)
+{
+	atomic_pause();
+}
+
 /* Monotonic time in nanoseconds. */
 u64 sync_clock_ns(void);
 

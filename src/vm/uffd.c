@@ -154,11 +154,7 @@ int vm_register(struct vm *vm)
 	vm->uffd = fd_raise((int)ret);
 	ret = sys4(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
 	vm->pagemap = is_error(ret) ? -1 : fd_raise((int)ret);
-	/* Adopted memory is counted in small pages; khugepaged must not make large ones of it later. */
-	sys3(SYS_madvise, vm->window, (size_t)vm->nr_pages << PAGE_SHIFT, MADV_NOHUGEPAGE);
 	ret = uffd_register(vm, vm->frames, (size_t)vm->nr_steal_frames << PAGE_SHIFT);
-	if (!is_error(ret))
-		ret = uffd_register(vm, vm->window, (size_t)vm->nr_pages << PAGE_SHIFT);
 	if (is_error(ret)) {
 		sys1(SYS_close, vm->uffd);
 		vm->uffd = -1;
@@ -168,9 +164,34 @@ int vm_register(struct vm *vm)
 	return 0;
 }
 
+int vm_manage(struct vm *vm, vpn_t vpn, u32 nr)
+{
+	size_t bytes = (size_t)nr << PAGE_SHIFT;
+
+	must(vm->registered);
+	/* Managed memory is counted in small pages; khugepaged must not make large ones of it later. */
+	sys3(SYS_madvise, vm_address(vm, vpn), bytes, MADV_NOHUGEPAGE);
+	return (int)uffd_register(vm, vm_address(vm, vpn), bytes);
+}
+
+int vm_restore(struct vm *vm, vpn_t vpn, u32 nr)
+{
+	long ret = sys6(SYS_mmap, vm_address(vm, vpn), (size_t)nr << PAGE_SHIFT, PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+
+	if (is_error(ret))
+		return (int)ret;
+	return vm->registered ? vm_manage(vm, vpn, nr) : 0;
+}
+
 void *vm_table_alloc(size_t bytes)
 {
-	return os_reserve(bytes);
+	void *table = os_reserve(bytes);
+
+	/* Tables are charged page by page as they are touched: no huge ones. */
+	if (table)
+		sys3(SYS_madvise, table, bytes, MADV_NOHUGEPAGE);
+	return table;
 }
 
 void vm_table_free(void *table, size_t bytes)

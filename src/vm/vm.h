@@ -32,7 +32,8 @@ enum {
 	VM_ZERO_PAGES = VM_RUN_MAX,
 };
 
-enum vm_prot { VM_NONE = 0, VM_READ = 1, VM_WRITE = 2, VM_EXEC = 4 };
+/* VM_FOREIGN: the program has mapped something else over these pages; they are the kernel's until they are unmapped. */
+enum vm_prot { VM_NONE = 0, VM_READ = 1, VM_WRITE = 2, VM_EXEC = 4, VM_FOREIGN = 8 };
 
 enum vm_method { VM_METHOD_AUTO, VM_METHOD_MOVE, VM_METHOD_COPY };
 
@@ -60,10 +61,17 @@ int must_check vm_open(struct vm *vm, const struct vm_config *cfg);
 void vm_close(struct vm *vm);
 
 /*
- * From here on a first touch in the window, and a write to a protected page, is a fault for the core to serve.
- * 0; -ENOSYS, -EPERM (no userfaultfd); -EINVAL (too old, or the forced method is missing).
+ * Makes ready to manage: descriptor, method, frames. 0; -ENOSYS, -EPERM (no userfaultfd); -EINVAL (too old, or the
+ * forced method is missing).
  */
 int must_check vm_register(struct vm *vm);
+
+/*
+ * From here on a first touch of these pages, and a write to a protected one, is a fault for the core to serve.
+ * vm_restore makes them so again, absent and without access, after something else was mapped there. 0 or -errno.
+ */
+int must_check vm_manage(struct vm *vm, vpn_t vpn, u32 nr);
+int must_check vm_restore(struct vm *vm, vpn_t vpn, u32 nr);
 
 /* Zero-filled memory for the core's tables, costs nothing until touched; NULL if there is no address space. */
 void *vm_table_alloc(size_t bytes);
