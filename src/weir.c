@@ -112,6 +112,8 @@ static int check_userfaultfd(enum vm_method method)
 	if (ret)
 		return ret;
 	ret = vm_register(&vm);
+	if (!ret)
+		ret = vm_manage(&vm, (vpn_t){ 0 }, 1);
 	vm_close(&vm);
 	return ret;
 }
