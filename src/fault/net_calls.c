@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What happens to a trapped call: its arguments are held by the table's description and it is performed, or its own
+ * function does that. Runs in the SIGSYS handler with the thread's own signal mask: handlers of the program may run at
+ * any point, so nothing here holds a lock or shared state.
+ */
+#include <linux/filter.h>
+#include <linux/futex.h>
+#include <linux/if.h>
+#include <linux/prctl.h>
+#include <linux/sockios.h>
+#include <sched.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "fault/net_internal.h"
+#include "fault/net_table.h"
+#include "fault/signal_raw.h"
+
+enum {
+	PATH_BYTES = 4096,
+	EXEC_STRING_BYTES = 128 << 10, /* the kernel's MAX_ARG_STRLEN */
+	EXEC_TRIES = 100,
+	/* asm/socket.h, whose other names clash with libc's */
+	OPT_SOL_SOCKET = 1,
+	OPT_ATTACH_FILTER = 26,
+	OPT_ATTACH_REUSEPORT_CBPF = 51,
+	OPT_ZEROCOPY = 60,
+	PRCTL_SET_VMA = 0x53564d41,
+	SECCOMP_FILTER_OP = 1,
+};
+
+const struct net_special net_specials[] = {
+	{ SYS_ioctl, 1, SIOCGIFCONF },
+	{ SYS_ioctl, 1, SIOCETHTOOL },
+	{ SYS_setsockopt, 2, OPT_ATTACH_FILTER },
+	{ SYS_setsockopt, 2, OPT_ATTACH_REUSEPORT_CBPF },
+	{ SYS_setsockopt, 2, OPT_ZEROCOPY },
+	{ SYS_prctl, 0, PR_SET_SECCOMP },
+};
+const unsigned int net_specials_nr = ARRAY_SIZE(net_specials);
+
+static long hold_mask(struct net_trap *t, int i)
+{
+	int err;
+
+	if (!t->args[i])
+		return 0;
+	err = net_fetch(&t->mask, (uintptr_t)t->args[i], sizeof(t->mask));
+	if (err)
+		return err;
+	t->mask &= ~SIGNAL_RAW_NEVER_BLOCKED;
+	t->args[i] = (long)&t->mask;
+	return 0;
+}
+
+static long hold_maskptr(struct net_trap *t, int i)
+{
+	int err;
+
+	if (!t->args[i])
+		return 0;
+	err = net_fetch(&t->maskptr, (uintptr_t)t->args[i], sizeof(t->maskptr));
+	if (err)
+		return err;
+	t->args[i] = (long)&t->maskptr;
+	if (!t->maskptr.mask)
+		return 0;
+	err = net_fetch(&t->mask, t->maskptr.mask, sizeof(t->mask));
+	t->mask &= ~SIGNAL_RAW_NEVER_BLOCKED;
+	t->maskptr.mask = (uintptr_t)&t->mask;
+	return err;
+}
+
+/* How many bytes the argument points to, where that is a matter of the other arguments; 0 for none. */
+static size_t arg_length(const struct net_trap *t, const struct net_arg *a)
+{
+	size_t by = (size_t)t->args[a->by], bytes;
+	u32 len;
+
+	switch (a->kind) {
+	case NET_ARG_FIXED:
+	case NET_ARG_FOREVER:
+		return a->size;
+	case NET_ARG_LEN:
+		return a->size && by > a->size ? a->size : by;
+	case NET_ARG_COUNT:
+		/* Counts are ints or small longs: one that overflows is the kernel's to refuse. */
+		return __builtin_mul_overflow(by, (size_t)a->size, &bytes) ? 0 : bytes;
+	case NET_ARG_LENPTR:
+		return net_fetch(&len, by, sizeof(len)) ? 0 : len;
+	case NET_ARG_FDSET:
+		return (int)by > 0 ? ALIGN_UP((size_t)(int)by, 64) / 8 : 0;
+	case NET_ARG_MSGBUF:
+		return by <= INT32_MAX ? by + sizeof(long) : 0;
+	default:
+		return 0;
+	}
+}
+
+static long hold_arg(struct net_trap *t, int i)
+{
+	const struct net_arg *a = &t->call->arg[i];
+	uintptr_t addr = (uintptr_t)t->args[i];
+
+	if (a->kind == NET_ARG_MASK)
+		return hold_mask(t, i);
+	if (a->kind == NET_ARG_MASKPTR)
+		return hold_maskptr(t, i);
+	/* A length that reaches into the window from below it cannot be: another mapping lies there. */
+	if (!net_in_window(addr))
+		return 0;
+	if (a->kind == NET_ARG_STRING)
+		return net_hold_string(t, addr, PATH_BYTES);
+	if (a->kind == NET_ARG_FOREVER) {
+		long err = net_state.ops->hold(addr, a->size, a->dir != NET_READ);
+
+		return err == -EFAULT ? 0 : err;
+	}
+	return net_hold(t, addr, arg_length(t, a), a->dir);
+}
+
+int net_hold_args(struct net_trap *t)
+{
+	for (int i = 0; i < 6; i++) {
+		long err;
+
+		if (t->call->arg[i].kind == NET_ARG_SCALAR || t->call->arg[i].kind == NET_ARG_SELF)
+			continue;
+		err = hold_arg(t, i);
+		if (err)
+			return (int)err;
+	}
+	return 0;
+}
+
+static long do_generic(struct net_trap *t)
+{
+	int err = net_hold_args(t);
+
+	return err ? err : net_syscall(t->nr, t->args);
+}
+
+static long do_signal(struct net_trap *t)
+{
+	long result = 0;
+
+	if (net_state.ops->signal_call(t->nr, t->args, t->uc, &result))
+		return result;
+	return do_generic(t);
+}
+
+static long do_mm(struct net_trap *t)
+{
+	bool ours = t->nr == SYS_mlockall || t->nr == SYS_munlockall;
+	int err;
+
+	for (int i = 0; i < 6; i++) {
+		if (t->call->arg[i].kind != NET_ARG_SELF || (t->nr == SYS_mincore && i == 2))
+			continue;
+		ours |= net_in_window((uintptr_t)t->args[i]);
+	}
+	err = net_hold_args(t);
+	if (!err && t->nr == SYS_mincore)
+		err = net_hold(t, (uintptr_t)t->args[2], DIV_ROUND_UP((size_t)t->args[1], PAGE_SIZE), NET_WRITE);
+	if (err)
+		return err;
+	return ours ? net_state.ops->mm_call(t->nr, t->args) : net_syscall(t->nr, t->args);
+}
+
+/* The child goes on here, on its copy of this stack, and gets its own stack when the handler returns. */
+static long do_fork(struct net_trap *t)
+{
+	bool is_clone = t->nr == SYS_clone;
+	long stack = is_clone ? t->args[1] : 0;
+	int err = 0;
+	long ret;
+
+	if (is_clone) {
+		err = net_hold(t, (uintptr_t)t->args[2], 4, NET_WRITE);
+		if (!err)
+			err = net_hold(t, (uintptr_t)t->args[3], 4, NET_WRITE);
+		t->args[1] = 0;
+	}
+	if (err)
+		return err;
+	ret = net_state.ops->fork_call(t->nr, t->args);
+	if (ret == 0) {
+		net_forget_holds();
+		if (stack)
+			t->uc->uc_mcontext.gregs[REG_RSP] = stack;
+	}
+	return ret;
+}
+
+static bool touch_vector(uintptr_t vec)
+{
+	uintptr_t pointers[32];
+
+	if (!vec)
+		return true;
+	for (;;) {
+		size_t left = (PAGE_SIZE - (vec & ~PAGE_MASK)) / sizeof(uintptr_t);
+		size_t nr = min_u64(left ? left : 1, ARRAY_SIZE(pointers));
+
+		if (net_fetch(pointers, vec, nr * sizeof(uintptr_t)))
+			return false;
+		for (size_t i = 0; i < nr; i++) {
+			if (!pointers[i])
+				return true;
+			if (!net_touch_string(pointers[i], EXEC_STRING_BYTES))
+				return false;
+		}
+		vec += nr * sizeof(uintptr_t);
+	}
+}
+
+/*
+ * After a success nobody could release a hold, and in a vfork child it would stay with the parent. So the strings are
+ * only made resident, and once more if reclaim was faster than the kernel's copy of them.
+ */
+static long do_execve(struct net_trap *t)
+{
+	int path = t->nr == SYS_execveat ? 1 : 0;
+	long ret = -EFAULT;
+
+	for (int i = 0; i < EXEC_TRIES && ret == -EFAULT; i++) {
+		bool good = net_touch_string((uintptr_t)t->args[path], PATH_BYTES);
+
+		good = touch_vector((uintptr_t)t->args[path + 1]) && good;
+		good = touch_vector((uintptr_t)t->args[path + 2]) && good;
+		ret = net_syscall(t->nr, t->args);
+		if (!good)
+			break;
+	}
+	return ret;
+}
+
+/* The word is only compared, and not even that by a wake: then a clean page stays clean. */
+static long do_futex(struct net_trap *t)
+{
+	int op = (int)t->args[1] & FUTEX_CMD_MASK, err = 0;
+	bool waits = op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET;
+	bool pi = op == FUTEX_LOCK_PI || op == FUTEX_LOCK_PI2 || op == FUTEX_TRYLOCK_PI || op == FUTEX_UNLOCK_PI;
+	bool requeues = op == FUTEX_REQUEUE || op == FUTEX_CMP_REQUEUE;
+	bool requeues_pi = op == FUTEX_CMP_REQUEUE_PI || op == FUTEX_WAIT_REQUEUE_PI;
+
+	if (op != FUTEX_WAKE || !(t->args[1] & FUTEX_PRIVATE_FLAG))
+		err = net_hold(t, (uintptr_t)t->args[0], 4, pi ? NET_EITHER : NET_READ);
+	if (!err && (waits || pi || op == FUTEX_WAIT_REQUEUE_PI))
+		err = net_hold(t, (uintptr_t)t->args[3], SZ_TIME, NET_READ);
+	if (!err && (requeues || requeues_pi || op == FUTEX_WAKE_OP))
+		err = net_hold(t, (uintptr_t)t->args[4], 4, requeues ? NET_READ : NET_WRITE);
+	return err ? err : net_syscall(t->nr, t->args);
+}
+
+static long do_futex_waitv(struct net_trap *t)
+{
+	struct futex_waitv w;
+	unsigned int nr = (unsigned int)t->args[1];
+	int err = net_hold_args(t);
+
+	if (!err && nr <= FUTEX_WAITV_MAX)
+		err = net_hold(t, (uintptr_t)t->args[0], nr * sizeof(w), NET_READ);
+	for (unsigned int i = 0; !err && nr <= FUTEX_WAITV_MAX && i < nr; i++) {
+		if (net_fetch(&w, (uintptr_t)t->args[0] + i * sizeof(w), sizeof(w)))
+			break;
+		err = net_hold(t, w.uaddr, 4, NET_READ);
+	}
+	return err ? err : net_syscall(t->nr, t->args);
+}
+
+static long do_close_range(struct net_trap *t)
+{
+	unsigned int first = (unsigned int)t->args[0], last = (unsigned int)t->args[1];
+	unsigned int guarded = (unsigned int)net_state.guarded_fd;
+	long flags = t->args[2], ret = 0;
+
+	if (net_state.guarded_fd < 0 || guarded < first || guarded > last)
+		return net_syscall(t->nr, t->args);
+	/* Bad flags are found with the first part, or by a range that closes nothing. */
+	if (first < guarded)
+		ret = sys3(t->nr, first, guarded - 1, flags);
+	if (!ret && guarded < last)
+		ret = sys3(t->nr, guarded + 1, last, flags);
+	if (first == last)
+		ret = sys3(t->nr, ~0u, ~0u, flags);
+	return ret;
+}
+
+/* Newer requests have the size of their structure in them. */
+static long do_ioctl(struct net_trap *t)
+{
+	unsigned int request = (unsigned int)t->args[1];
+	size_t size = (request >> 16) & 0x3fff;
+	uintptr_t addr = (uintptr_t)t->args[2];
+	int err = net_hold(t, addr, max_u64(size, PAGE_SIZE), NET_EITHER);
+	struct ifconf conf;
+	struct ifreq req;
+
+	if (err)
+		return err;
+	if (request == SIOCGIFCONF && !net_fetch(&conf, addr, sizeof(conf)))
+		err = net_hold(t, (uintptr_t)conf.ifc_buf, conf.ifc_len > 0 ? (size_t)conf.ifc_len : 0, NET_WRITE);
+	else if (request == SIOCETHTOOL && !net_fetch(&req, addr, sizeof(req)))
+		err = net_hold(t, (uintptr_t)req.ifr_data, PAGE_SIZE, NET_EITHER);
+	return err ? err : net_syscall(t->nr, t->args);
+}
+
+static int hold_bpf(struct net_trap *t, uintptr_t addr)
+{
+	struct sock_fprog prog;
+	int err = net_hold(t, addr, sizeof(prog), NET_READ);
+
+	if (err || net_fetch(&prog, addr, sizeof(prog)))
+		return err;
+	return net_hold(t, (uintptr_t)prog.filter, prog.len * sizeof(struct sock_filter), NET_READ);
+}
+
+/* A zero-copy send reads the pages after it has returned: the program is told that there is no such thing. */
+static long do_setsockopt(struct net_trap *t)
+{
+	int err = net_hold_args(t);
+
+	if (err)
+		return err;
+	if (t->args[1] == OPT_SOL_SOCKET && t->args[2] == OPT_ZEROCOPY)
+		return -ENOPROTOOPT;
+	if (t->args[1] == OPT_SOL_SOCKET && (t->args[2] == OPT_ATTACH_FILTER || t->args[2] == OPT_ATTACH_REUSEPORT_CBPF))
+		err = hold_bpf(t, (uintptr_t)t->args[3]);
+	return err ? err : net_syscall(t->nr, t->args);
+}
+
+/* Names of mappings would split the window's, as a kernel without them says. */
+static long do_prctl(struct net_trap *t)
+{
+	int err;
+
+	if (t->args[0] == PRCTL_SET_VMA && net_in_window((uintptr_t)t->args[2]))
+		return -EINVAL;
+	err = net_hold_args(t);
+	if (!err && t->args[0] == PR_SET_SECCOMP)
+		err = hold_bpf(t, (uintptr_t)t->args[2]);
+	return err ? err : net_syscall(t->nr, t->args);
+}
+
+static long do_seccomp(struct net_trap *t)
+{
+	int err = t->args[0] == SECCOMP_FILTER_OP ? hold_bpf(t, (uintptr_t)t->args[2]) :
+						    net_hold(t, (uintptr_t)t->args[2], 64, NET_EITHER);
+
+	return err ? err : net_syscall(t->nr, t->args);
+}
+
+#define ROW_P(name, function, ...) [SYS_##name] = { .class = NET_PTR, .fn = function, .arg = { __VA_ARGS__ } },
+#define ROW_Z(name, bits, function, ...)                                                                               \
+	[SYS_##name] = { .class = NET_PTR, .nonzero = bits, .fn = function, .arg = { __VA_ARGS__ } },
+#define ROW_A(name, function, ...) [SYS_##name] = { .class = NET_ALWAYS, .fn = function, .arg = { __VA_ARGS__ } },
+#define ROW_F(name, function, ...) [SYS_##name] = { .class = NET_FORK, .fn = function, .arg = { __VA_ARGS__ } },
+#define ROW_G(name, n) [SYS_##name] = { .class = NET_GUARD, .guard = n },
+#define ROW_E(name) [SYS_##name] = { .class = NET_ENOSYS },
+#define ROW_N(name) [SYS_##name] = { .class = NET_NONE },
+
+static const struct net_call calls[NET_NR_MAX] = { NET_CALLS(ROW_P, ROW_Z, ROW_A, ROW_F, ROW_G, ROW_E, ROW_N) };
+
+static const struct net_call unlisted = {
+	.class = NET_UNLISTED,
+	.arg = { X(4096), X(4096), X(4096), X(4096), X(4096), X(4096) },
+};
+
+const struct net_call *net_call_find(long nr)
+{
+	if (nr < 0 || nr >= NET_NR_MAX || calls[nr].class == NET_UNLISTED)
+		return &unlisted;
+	return &calls[nr];
+}
+
+/* Which arguments the filter looks at. Replaced masks are found by `nonzero`. */
+unsigned int net_call_mask(const struct net_call *call)
+{
+	unsigned int mask = 0;
+
+	for (unsigned int i = 0; i < 6; i++) {
+		u8 kind = call->arg[i].kind;
+
+		if (kind != NET_ARG_SCALAR && kind != NET_ARG_MASK && kind != NET_ARG_MASKPTR)
+			mask |= 1u << i;
+	}
+	return mask & ~(unsigned int)call->nonzero;
+}
+
+long net_call_run(struct net_trap *t)
+{
+	t->call = net_call_find(t->nr);
+	return t->call->fn ? t->call->fn(t) : do_generic(t);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The program's signals, with SIGBUS and SIGSYS kept for weir: a fault in the window and a trapped system call arrive
+ * as these two, so no mask may block them and no handler may take them away. What the program asks for them is
+ * recorded, reported back to it, and honoured by signals_chain() for signals that are not weir's.
+ *
+ * Two ways in: the exported libc functions in signals.c, and signals_call() for the calls that libc makes inside
+ * itself and that the seccomp net traps. Until signals_init() all of it passes through to the kernel unchanged.
+ */
+#pragma once
+
+#include <signal.h>
+
+#include "base/types.h"
+#include "fault/signal_raw.h"
+
+/* Records the process, unblocks the two and takes them out of every mask there is. Context: once, single-threaded. */
+void signals_init(void);
+
+/*
+ * Installs weir's own handler for SIGBUS or SIGSYS, with SA_SIGINFO and SA_ONSTACK; the present disposition becomes
+ * the recorded one. `mask` is blocked while the handler runs. A second call replaces weir's handler only. 0 or -errno.
+ */
+int must_check signals_own(int sig, signal_raw_fn handler, u64 mask, int flags);
+
+/*
+ * From weir's handlers, for a signal that is not weir's: does what the kernel would have done. True: the program's
+ * handler has run, or the signal is ignored. False: the default action is restored, and the process dies of the
+ * signal as soon as the handler returns. May not return at all (siglongjmp). Context: handler, no lock held.
+ */
+bool signals_chain(int sig, siginfo_t *info, void *ucontext);
+
+/*
+ * From the SIGSYS handler: serves rt_sigprocmask, rt_sigaction, sigaltstack and rt_sigsuspend as the kernel would have
+ * for the interrupted thread. False: another call.
+ */
+bool signals_call(long nr, const long args[6], void *ucontext, long *result);
+
+/*
+ * How signals_call() reaches the user's memory: plain copies, until the shim puts net_fetch and net_store here, which
+ * answer bad pointers with -EFAULT. Set before there is a second thread.
+ */
+extern int (*signals_fetch)(void *dst, uintptr_t src, size_t len);
+extern int (*signals_store)(uintptr_t dst, const void *src, size_t len);
+
+/* A child of vfork or posix_spawn, which shares our memory and must leave what is recorded alone. */
+bool signals_in_vfork_child(void);
+bool signals_active(void);
+
+/* Around a clone without CLONE_VM, with all signals blocked; `child` tells on which side it returns. */
+void signals_fork_begin(void);
+void signals_fork_end(bool child);
+
+/* All signals, the two included, for a few instructions on memory of our own. Returns the mask for signals_restore(). */
+u64 signals_block(void);
+void signals_restore(u64 mask);
