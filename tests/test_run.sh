@@ -1,0 +1,112 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# weir run at work: programs on several times the memory that they may have, with both ways out, outputs compared with
+# plain runs, and the peak RSS with the limit.
+#
+#   test_run.sh WEIR VICTIM
+set -u
+weir=$1 victim=$2
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+fails=0
+
+fail() {
+	echo "FAILED: $*"
+	sed 's/^/    /' "$tmp/err" | tail -5
+	fails=$((fails + 1))
+}
+
+# The promise: peak RSS <= limit + 3 % + 24 MiB. Arguments: what, limit in MiB, peak in KiB.
+check_peak() {
+	[ "$3" -le $(($2 * 1024 * 103 / 100 + 24 * 1024)) ] || fail "$1: peak RSS $3 KiB over the limit of $2 MiB"
+}
+
+# MODE MIB LIMIT
+victim_runs() {
+	for vm in move copy; do
+		if ! WEIR_VM=$vm timeout 120 "$weir" run --memory "$3M" -- "$victim" "$1" "$2" >"$tmp/out" 2>"$tmp/err"; then
+			fail "$1, pages leave by $vm"
+			continue
+		fi
+		check_peak "$1 by $vm" "$3" "$(sed -n 's/^ok //p' "$tmp/out")"
+		echo "ok $1 by $vm, $SECONDS s"
+	done
+}
+
+victim_runs work 128 32
+victim_runs random 28 32
+victim_runs zeros 1024 64
+victim_runs churn 64 32
+victim_runs threads 128 32
+victim_runs syscalls 48 32
+victim_runs spawn 64 16
+victim_runs fork-early 64 16
+victim_runs fork-late 64 16
+grep -q 'fork refused' "$tmp/err" || fail "a late fork is refused without a word"
+victim_runs signals 64 16
+victim_runs mappings 64 16
+victim_runs close-all 64 16
+
+# --resident alone: the compressed part may grow, the rest obeys.
+if timeout 120 "$weir" run --resident 16M --stats=json -- "$victim" work 96 >"$tmp/out" 2>"$tmp/err"; then
+	peak=$(sed -n 's/.*"resident_peak_bytes": *\([0-9]*\).*/\1/p' "$tmp/err")
+	[ -n "$peak" ] && [ "$peak" -le $((16 << 20)) ] || fail "--resident: peak '$peak'"
+	echo "ok --resident"
+else
+	fail "--resident"
+fi
+
+# A program below the limit takes no fault at all.
+timeout 60 "$weir" run --memory 256M --stats=json -- "$victim" work 64 >"$tmp/out" 2>"$tmp/err" || fail "below the limit"
+grep -q '"adopted": *false' "$tmp/err" && grep -q '"faults_zero": *0' "$tmp/err" || fail "below the limit: touched"
+
+# What does not fit is told with figures, and ended.
+timeout 60 "$weir" run --memory 16M -- "$victim" random 64 >"$tmp/out" 2>"$tmp/err"
+[ $? -eq 137 ] && grep -q '^weir: out of memory: limit 16M' "$tmp/err" || fail "out of memory is not told"
+
+# zstd as well.
+timeout 120 "$weir" run --memory 32M --swap zram:algo=zstd,level=1 -- "$victim" work 128 >"$tmp/out" 2>"$tmp/err" ||
+	fail "zstd"
+
+# Programs that nobody here wrote, with the plain run's output. LIMIT COMMAND...
+same() {
+	local limit=$1
+	shift
+	command -v "${1%% *}" >/dev/null || { echo "no $1 here: left out"; return; }
+	"$@" >"$tmp/plain" 2>"$tmp/err" </dev/null || { fail "plain $1"; return; }
+	for vm in move copy; do
+		WEIR_VM=$vm timeout 120 "$weir" run --memory "$limit" -- "$@" >"$tmp/out" 2>"$tmp/err" </dev/null ||
+			fail "$1 by $vm: status $?"
+		cmp -s "$tmp/plain" "$tmp/out" || fail "$1 by $vm: output differs"
+		echo "ok $1 by $vm, $SECONDS s"
+	done
+}
+
+seq 1 1500000 | awk '{ print ($1 * 7919) % 1500007, "line", $1 }' >"$tmp/lines"
+export LC_ALL=C
+same 64M sort --parallel=2 -S 200M "$tmp/lines"
+same 48M python3 -c '
+import random, hashlib
+random.seed(1)
+d = {i: "value %d " % i * 5 for i in range(300000)}
+h = hashlib.md5()
+for k in sorted(d, key=lambda k: d[k]):
+    h.update(d[k].encode())
+print(h.hexdigest(), sum(sorted(random.random() for _ in range(300000))[::1000]))'
+same 24M sqlite3 :memory: '
+create table t(a integer primary key, b text, c real);
+with recursive x(n) as (select 1 union all select n + 1 from x where n < 200000)
+  insert into t select n, hex(n * n) || "abcdefgh", n * 1.5 from x;
+create index i on t(b);
+select count(*), sum(c), max(b), (select sum(length(b)) from t where b like "%3%") from t;
+pragma integrity_check;'
+same 48M perl -e '$h{$_} = "v$_" x 3 for 1 .. 300000; $s += length $h{$_} for 1 .. 300000;
+	print "$s\n", join(",", (sort { $a <=> $b } keys %h)[0 .. 5]), "\n"'
+
+# The status and the signals are the command's own, managed or not.
+timeout 60 "$weir" run --memory 16M -- sh -c "\"$victim\" work 64 >/dev/null && exit 7" 2>"$tmp/err"
+[ $? -eq 7 ] || fail "exit status"
+WEIR_ADOPT=now timeout 60 "$weir" run --memory 16M -- "$victim" work 4 >"$tmp/out" 2>"$tmp/err" || fail "WEIR_ADOPT=now"
+
+echo "$fails failed"
+[ "$fails" -eq 0 ]
