@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "fault/net_internal.h"
@@ -133,32 +134,40 @@ static int handler_install(uintptr_t window, size_t bytes, int guarded_fd, const
 	return signal_raw_install(SIGSYS, handle_trap, SA_ONSTACK | SA_NODEFER | SA_RESTART, 0, NULL);
 }
 
-int net_arm(uintptr_t window, size_t bytes, int guarded_fd, const struct net_ops *ops)
+static int filter_install(int guarded_fd)
 {
 	static struct sock_filter filter[FILTER_MAX];
 	const long flags = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
 	struct sock_fprog prog = { .filter = filter };
-	struct signal_raw_action before;
-	long ret = gadget_map();
+	struct net_text text;
+	long ret = net_text_find(&text);
 
 	if (ret)
 		return (int)ret;
-	ret = signal_raw_action(SIGSYS, NULL, &before);
-	if (!ret)
-		ret = handler_install(window, bytes, guarded_fd, ops);
-	if (ret)
-		return (int)ret;
-	signal_raw_mask(SIG_UNBLOCK, signal_raw_bit(SIGSYS), NULL);
-	prog.len = (unsigned short)net_filter_make(filter, FILTER_MAX, guarded_fd);
+	prog.len = (unsigned short)net_filter_make(filter, FILTER_MAX, guarded_fd, &text);
 	ret = sys5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (!ret)
 		ret = sys3(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
-	if (ret) {
+	/* A positive result is a thread with a filter of its own. */
+	return ret > 0 ? -EBUSY : (int)ret;
+}
+
+int net_arm(uintptr_t window, size_t bytes, int guarded_fd, const struct net_ops *ops)
+{
+	struct signal_raw_action before;
+	int err = gadget_map();
+
+	if (!err)
+		err = signal_raw_action(SIGSYS, NULL, &before);
+	if (!err)
+		err = handler_install(window, bytes, guarded_fd, ops);
+	if (err)
+		return err;
+	signal_raw_mask(SIG_UNBLOCK, signal_raw_bit(SIGSYS), NULL);
+	err = filter_install(guarded_fd);
+	if (err)
 		signal_raw_action(SIGSYS, &before, NULL);
-		/* A positive result is a thread with a filter of its own. */
-		return ret > 0 ? -EBUSY : (int)ret;
-	}
-	return 0;
+	return err;
 }
 
 static void answer_probe(int sig, siginfo_t *info, void *ucontext)
@@ -178,21 +187,17 @@ bool net_inherited(void)
 	if (gadget_map() || signal_raw_install(SIGSYS, answer_probe, SA_ONSTACK | SA_NODEFER, 0, &before))
 		return false;
 	signal_raw_mask(SIG_UNBLOCK, signal_raw_bit(SIGSYS), NULL);
+	/* Our text and libc's may lie in different ranges; either way a handler is needed. */
 	ret = syscall_direct(SYS_write, -1, (long)NET_WINDOW, 0, 0, 0, 0);
+	if (ret != PROBE_ANSWER)
+		ret = syscall(SYS_write, -1, NET_WINDOW, 0);
 	signal_raw_action(SIGSYS, &before, NULL);
 	return ret == PROBE_ANSWER;
 }
 
 int net_arm_inherited(uintptr_t window, size_t bytes, int guarded_fd, const struct net_ops *ops)
 {
-	int err = gadget_map();
-
-	if (err)
-		return err;
-	err = handler_install(window, bytes, guarded_fd, ops);
-	if (!err)
-		signal_raw_mask(SIG_UNBLOCK, signal_raw_bit(SIGSYS), NULL);
-	return err;
+	return net_arm(window, bytes, guarded_fd, ops);
 }
 
 void net_stats(struct net_counts *counts)

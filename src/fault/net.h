@@ -6,7 +6,9 @@
  *
  * What it does not catch: memory that the kernel reaches after a call has returned (io_uring, AIO and clone3 are
  * answered ENOSYS, SO_ZEROCOPY is refused, vmsplice copies), pointers inside ioctl structures, and other processes.
- * Locking: none; a record of holds belongs to its thread. Filters live on in children and across execve.
+ * Nor calls from text that is mapped after arming, or generated.
+ * Locking: none; a record of holds belongs to its thread. A filter lives on in children, but across execve it counts
+ * no more, unless addresses are not randomised and the next program's text lies where this one's does.
  */
 #pragma once
 
@@ -41,14 +43,18 @@ struct net_ops {
 /*
  * Arms the net over the window for the whole process: gadget page, SIGSYS handler, no_new_privs, and the filter in
  * all threads. guarded_fd (or -1) cannot be closed or replaced by the program from now on.
- * Context: once, and no thread has SIGSYS blocked. Returns 0 or -errno; after an error no filter is in force.
+ * Context: once, and no thread has SIGSYS blocked: not even a new one, which starts with all signals blocked.
+ * Returns 0 or -errno; after an error no filter is in force.
  */
 int must_check net_arm(uintptr_t window, size_t bytes, int guarded_fd, const struct net_ops *ops);
 
-/* Is the filter of an earlier program in force? Maps the gadget page and unblocks SIGSYS in this thread. */
+/*
+ * Is the filter of an earlier program in force for our text? Then mapping the window is trapped too, except through
+ * base/syscall.h. Maps the gadget page and unblocks SIGSYS in this thread.
+ */
 bool net_inherited(void);
 
-/* As net_arm, under an inherited filter, which has the guarded descriptor's number built in. */
+/* Under an inherited filter, which may not cover all of our text: adds our own. May be followed by net_arm. */
 int must_check net_arm_inherited(uintptr_t window, size_t bytes, int guarded_fd, const struct net_ops *ops);
 
 /* Drops what an ending thread still holds, after a handler has jumped out of a trapped call. */

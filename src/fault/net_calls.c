@@ -320,13 +320,13 @@ static int hold_bpf(struct net_trap *t, uintptr_t addr)
 /* A zero-copy send reads the pages after it has returned: the program is told that there is no such thing. */
 static long do_setsockopt(struct net_trap *t)
 {
-	int err = net_hold_args(t);
+	int err = net_hold_args(t), option = (int)t->args[2];
 
 	if (err)
 		return err;
-	if (t->args[1] == OPT_SOL_SOCKET && t->args[2] == OPT_ZEROCOPY)
+	if (t->args[1] == OPT_SOL_SOCKET && option == OPT_ZEROCOPY)
 		return -ENOPROTOOPT;
-	if (t->args[1] == OPT_SOL_SOCKET && (t->args[2] == OPT_ATTACH_FILTER || t->args[2] == OPT_ATTACH_REUSEPORT_CBPF))
+	if (t->args[1] == OPT_SOL_SOCKET && (option == OPT_ATTACH_FILTER || option == OPT_ATTACH_REUSEPORT_CBPF))
 		err = hold_bpf(t, (uintptr_t)t->args[3]);
 	return err ? err : net_syscall(t->nr, t->args);
 }

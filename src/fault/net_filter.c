@@ -3,8 +3,13 @@
  * The seccomp filter, made from the table of calls: a binary tree over the numbers leads to one block per kind of
  * test. Numbers come first and arguments are looked at one by one, because unused argument registers hold stale
  * pointers, and because a verdict that depends on the number alone is cached by the kernel.
- * Runs once, at arming. No state.
+ *
+ * A filter outlives execve, but the next program may have no shim to serve traps (a static one, a cleared
+ * environment), and would die of the first. So the last test is where the call comes from: only this program's own
+ * text counts, and as addresses are randomised the next program's lies elsewhere. Not counted is text below 4 GiB,
+ * where every unrandomised program sits; libc never does. Runs at arming, in one thread.
  */
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -15,7 +20,16 @@
 #include "base/assert.h"
 #include "fault/net_internal.h"
 
-enum { RANGES_MAX = 320, TESTS_MAX = 96 };
+enum {
+	RANGES_MAX = 320,
+	TESTS_MAX = 96,
+	TEXT_SHIFT = 20, /* places of text are compared in MiB */
+	TEXT_GAP = 4, /* ranges that lie nearer are one */
+	GATES = 3,
+};
+
+/* Jumps to a gate hold this until the gates have their places. */
+enum gate { GATE_TRAP = UINT32_MAX - GATES, GATE_ENOSYS, GATE_EBADF };
 
 /* Calls with equal tests share a block. */
 struct test {
@@ -37,6 +51,7 @@ struct maker {
 	unsigned int nr_tests;
 	struct range ranges[RANGES_MAX];
 	unsigned int nr_ranges;
+	const struct net_text *text;
 };
 
 #define DATA(field) ((u32)offsetof(struct seccomp_data, field))
@@ -158,25 +173,27 @@ static void emit_pointer_test(struct maker *m, const struct test *test)
 	}
 }
 
-/*
- * A call from the gadget goes through. So does one from below 4 GiB: a static program that is started under the filter
- * has no shim to serve its traps, and no window, and usually sits there, where libc never is.
- */
 static void emit_gate(struct maker *m, u32 verdict)
 {
+	const struct net_text *text = m->text;
 	const u32 ip = DATA(instruction_pointer);
 
 	emit(m, LOAD, ip + 4, 0, 0);
-	emit(m, IF_EQUAL, 0, 4, 0);
-	emit(m, IF_EQUAL, (u32)(NET_GADGET >> 32), 0, 4);
+	emit(m, BPF_ALU | BPF_LSH | BPF_K, 32 - TEXT_SHIFT, 0, 0);
+	emit(m, BPF_MISC | BPF_TAX, 0, 0, 0);
 	emit(m, LOAD, ip, 0, 0);
-	emit(m, AND, (u32)PAGE_MASK, 0, 0);
-	emit(m, IF_EQUAL, (u32)NET_GADGET, 0, 1);
+	emit(m, BPF_ALU | BPF_RSH | BPF_K, TEXT_SHIFT, 0, 0);
+	emit(m, BPF_ALU | BPF_OR | BPF_X, 0, 0, 0);
+	for (unsigned int i = 0; i < text->nr; i++) {
+		unsigned int to_verdict = 2 * (text->nr - i) - 1;
+
+		emit(m, IF_AT_LEAST, text->range[i].first, 0, 1);
+		emit(m, BPF_JMP | BPF_JGT | BPF_K, text->range[i].last, 0, to_verdict);
+	}
 	emit(m, RETURN, SECCOMP_RET_ALLOW, 0, 0);
 	emit(m, RETURN, verdict, 0, 0);
 }
 
-/* A block that may trap ends where the gate's address is not known yet: UINT32_MAX in k marks the jump. */
 static void emit_test(struct maker *m, struct test *test)
 {
 	test->at = m->len;
@@ -185,13 +202,13 @@ static void emit_test(struct maker *m, struct test *test)
 		emit(m, RETURN, SECCOMP_RET_ALLOW, 0, 0);
 		return;
 	case NET_ENOSYS:
-		emit(m, RETURN, SECCOMP_RET_ERRNO | ENOSYS, 0, 0);
+		emit(m, BPF_JMP | BPF_JA, GATE_ENOSYS, 0, 0);
 		return;
 	case NET_GUARD:
 		emit(m, LOAD, ARG_LOW(test->guard), 0, 0);
 		emit(m, IF_EQUAL, (u32)m->guarded_fd, 1, 0);
 		emit(m, RETURN, SECCOMP_RET_ALLOW, 0, 0);
-		emit_gate(m, SECCOMP_RET_ERRNO | EBADF);
+		emit(m, BPF_JMP | BPF_JA, GATE_EBADF, 0, 0);
 		return;
 	case NET_FORK:
 		emit(m, LOAD, ARG_LOW(0), 0, 0);
@@ -204,10 +221,10 @@ static void emit_test(struct maker *m, struct test *test)
 	default:
 		must(test->class == NET_ALWAYS);
 	}
-	emit(m, BPF_JMP | BPF_JA, UINT32_MAX, 0, 0);
+	emit(m, BPF_JMP | BPF_JA, GATE_TRAP, 0, 0);
 }
 
-static void resolve(struct maker *m, unsigned int tree, unsigned int blocks, unsigned int gate)
+static void resolve(struct maker *m, unsigned int tree, unsigned int blocks, const unsigned int gates[GATES])
 {
 	for (unsigned int i = tree; i < blocks; i++) {
 		struct sock_filter *f = &m->out[i];
@@ -216,26 +233,32 @@ static void resolve(struct maker *m, unsigned int tree, unsigned int blocks, uns
 		if (f->code == (BPF_JMP | BPF_JA) && !is_fork)
 			f->k = m->tests[f->k].at - i - 1;
 	}
-	for (unsigned int i = blocks; i < gate; i++) {
+	for (unsigned int i = blocks; i < gates[0]; i++) {
 		struct sock_filter *f = &m->out[i];
 
 		if (f->code == (BPF_JMP | BPF_JA)) {
-			must(f->k == UINT32_MAX);
-			f->k = gate - i - 1;
+			must(f->k >= GATE_TRAP && f->k - GATE_TRAP < GATES);
+			f->k = gates[f->k - GATE_TRAP] - i - 1;
 		}
 	}
 }
 
-unsigned int net_filter_make(struct sock_filter *out, unsigned int max, int guarded_fd)
+unsigned int net_filter_make(struct sock_filter *out, unsigned int max, int guarded_fd, const struct net_text *text)
 {
-	static struct maker maker; /* some KiB, used once and by one thread */
+	static const u32 verdicts[GATES] = {
+		SECCOMP_RET_TRAP | NET_TRAP_DATA,
+		SECCOMP_RET_ERRNO | ENOSYS,
+		SECCOMP_RET_ERRNO | EBADF,
+	};
+	static struct maker maker; /* some KiB, used by one thread at a time */
 	struct maker *m = &maker;
-	unsigned int tree, blocks, gate;
+	unsigned int tree, blocks, gates[GATES];
 
 	memset(m, 0, sizeof(*m));
 	m->out = out;
 	m->max = max;
 	m->guarded_fd = guarded_fd;
+	m->text = text;
 	make_ranges(m);
 	emit(m, LOAD, DATA(arch), 0, 0);
 	emit(m, IF_EQUAL, AUDIT_ARCH_X86_64, 1, 0);
@@ -246,8 +269,67 @@ unsigned int net_filter_make(struct sock_filter *out, unsigned int max, int guar
 	blocks = m->len;
 	for (unsigned int i = 0; i < m->nr_tests; i++)
 		emit_test(m, &m->tests[i]);
-	gate = m->len;
-	emit_gate(m, SECCOMP_RET_TRAP | NET_TRAP_DATA);
-	resolve(m, tree, blocks, gate);
+	for (unsigned int i = 0; i < GATES; i++) {
+		gates[i] = m->len;
+		emit_gate(m, verdicts[i]);
+	}
+	resolve(m, tree, blocks, gates);
 	return m->len;
+}
+
+static void text_add(struct net_text *text, u64 start, u64 end)
+{
+	struct net_range *last = text->nr ? &text->range[text->nr - 1] : NULL;
+	u32 first = (u32)(start >> TEXT_SHIFT), final = (u32)((end - 1) >> TEXT_SHIFT);
+
+	if (start >> 32 == 0)
+		return;
+	if (last && (first <= last->last + TEXT_GAP || text->nr == NET_TEXT_MAX))
+		last->last = final;
+	else
+		text->range[text->nr++] = (struct net_range){ first, final };
+}
+
+/* "start-end perms offset device inode path": text of files counts, which leaves out the gadget and the vdso. */
+static void text_add_line(struct net_text *text, const char *p)
+{
+	u64 number[2] = { 0 };
+	int fields = 0;
+
+	for (int i = 0; i < 2; i++, p++) {
+		for (; (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'f'); p++)
+			number[i] = number[i] * 16 + (u64)(*p <= '9' ? *p - '0' : *p - 'a' + 10);
+	}
+	if (p[0] != 'r' || p[2] != 'x')
+		return;
+	for (; *p && fields < 3; p++)
+		fields += *p == ' ';
+	if (*p != '0')
+		text_add(text, number[0], number[1]);
+}
+
+/* Lines are cut at the size of the buffer, which is far behind the inode. */
+int net_text_find(struct net_text *text)
+{
+	char buf[512], line[128];
+	size_t len = 0;
+	long fd = sys4(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0), got;
+
+	text->nr = 0;
+	if (fd < 0)
+		return (int)fd;
+	while ((got = sys3(SYS_read, fd, buf, sizeof(buf))) > 0) {
+		for (long i = 0; i < got; i++) {
+			if (buf[i] != '\n') {
+				if (len < sizeof(line) - 1)
+					line[len++] = buf[i];
+				continue;
+			}
+			line[len] = '\0';
+			text_add_line(text, line);
+			len = 0;
+		}
+	}
+	sys1(SYS_close, fd);
+	return got < 0 ? (int)got : text->nr ? 0 : -ENOENT;
 }

@@ -149,9 +149,21 @@ long net_do_vmsplice(struct net_trap *t);
 long net_do_process_vm(struct net_trap *t);
 
 /* net_filter.c */
+enum { NET_TEXT_MAX = 16 };
+
+/* Where this program's text lies, both ends included, in MiB. */
+struct net_text {
+	unsigned int nr;
+	struct net_range {
+		u32 first, last;
+	} range[NET_TEXT_MAX];
+};
+
+/* 0, or -errno without /proc. */
+int must_check net_text_find(struct net_text *text);
 struct sock_filter;
-/* Writes the filter and returns its length. */
-unsigned int net_filter_make(struct sock_filter *out, unsigned int max, int guarded_fd);
+/* Writes the filter, whose traps are for calls from `text`, and returns its length. */
+unsigned int net_filter_make(struct sock_filter *out, unsigned int max, int guarded_fd, const struct net_text *text);
 
 /* net.c */
 void net_count_efault(void);

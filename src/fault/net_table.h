@@ -175,7 +175,8 @@ enum {
 	P(sched_setaffinity, NULL, _, _, IL(1)) P(sched_getaffinity, NULL, _, _, OL(1)) \
 	P(sched_setparam, NULL, _, I(4)) P(sched_getparam, NULL, _, O(4)) P(sched_setscheduler, NULL, _, _, I(4)) \
 	N(sched_getscheduler) N(sched_get_priority_max) N(sched_get_priority_min) \
-	P(sched_rr_get_interval, NULL, _, O(SZ_TIME)) P(sched_setattr, NULL, _, X(128)) P(sched_getattr, NULL, _, OL(2)) \
+	P(sched_rr_get_interval, NULL, _, O(SZ_TIME)) P(sched_setattr, NULL, _, X(128)) \
+	P(sched_getattr, NULL, _, OL(2)) \
 	P(getcpu, NULL, O(4), O(4)) N(getpriority) N(setpriority) N(ioprio_get) N(ioprio_set) N(kcmp) \
 	P(prlimit64, NULL, _, _, I(16), O(16)) P(getrlimit, NULL, _, O(16)) P(setrlimit, NULL, _, I(16)) \
 	P(getrusage, NULL, _, O(SZ_RUSAGE)) P(times, NULL, O(32)) P(sysinfo, NULL, O(112)) P(uname, NULL, O(390)) \
@@ -199,7 +200,8 @@ enum {
 	P(pidfd_send_signal, NULL, _, _, I(SZ_SIGINFO)) P(signalfd, NULL, _, I(8)) P(signalfd4, NULL, _, I(8)) \
 	N(kill) N(tkill) N(tgkill) N(pause) N(alarm) \
 	P(nanosleep, NULL, I(SZ_TIME), O(SZ_TIME)) P(clock_nanosleep, NULL, _, _, I(SZ_TIME), O(SZ_TIME)) \
-	P(clock_gettime, NULL, _, O(SZ_TIME)) P(clock_getres, NULL, _, O(SZ_TIME)) P(clock_settime, NULL, _, I(SZ_TIME)) \
+	P(clock_gettime, NULL, _, O(SZ_TIME)) P(clock_getres, NULL, _, O(SZ_TIME)) \
+	P(clock_settime, NULL, _, I(SZ_TIME)) \
 	P(gettimeofday, NULL, O(SZ_TIME), O(8)) P(settimeofday, NULL, I(SZ_TIME), I(8)) P(time, NULL, O(8)) \
 	P(adjtimex, NULL, O(SZ_TIMEX)) P(clock_adjtime, NULL, _, O(SZ_TIMEX)) P(getitimer, NULL, _, O(SZ_TIMER)) \
 	P(setitimer, NULL, _, I(SZ_TIMER), O(SZ_TIMER)) P(timer_create, NULL, _, I(SZ_SIGEVENT), O(4)) \

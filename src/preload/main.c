@@ -74,9 +74,6 @@ static void net_release_range(uintptr_t addr, size_t len)
 	release_range(&the_mm, addr, len);
 }
 
-/* The thread between atfork's prepare and its parent or child handler; 0 for none. Guarded by areas.lock. */
-static u32 forking_tid;
-
 /*
  * A child would have no userfaultfd on its copy of the window and read pages that are out as zeros: refused, and said
  * once. Before adoption the window is ordinary memory, and a child is as good as its parent.
@@ -99,6 +96,12 @@ static bool net_chain(int sig, void *info, void *ucontext)
 	return quiesce_ack(info, ucontext) || signals_chain(sig, info, ucontext);
 }
 
+/* A stack of the program's own in the window: the kernel writes there as long as the thread lives, and after. */
+static int hold_for_good(uintptr_t addr, size_t bytes)
+{
+	return hold_range(&the_mm, addr, bytes, true);
+}
+
 static const struct net_ops net_ops = {
 	.hold = net_hold_range,
 	.release = net_release_range,
@@ -110,25 +113,26 @@ static const struct net_ops net_ops = {
 
 /* ---- fork before adoption ---- */
 
-/* The areas must be whole in the child, and their lock free. */
+/* The forking thread's mask between prepare and end. Guarded by areas.lock. */
+static u64 fork_mask;
+
+/* The areas must be whole in the child, and the locks free. Signals stay blocked for as long as they are held. */
 static void fork_prepare(void)
 {
 	u64 mask = shim_block_signals();
 
 	mutex_lock(&the_mm.areas.lock);
-	forking_tid = sync_thread_id();
+	fork_mask = mask;
 	signals_fork_begin();
 	threads_fork_begin();
-	shim_restore_signals(mask);
 }
 
 static void fork_end(bool child)
 {
-	u64 mask = shim_block_signals();
+	u64 mask = fork_mask;
 
 	threads_fork_end(child);
 	signals_fork_end(child);
-	forking_tid = 0;
 	mutex_unlock(&the_mm.areas.lock);
 	shim_restore_signals(mask);
 }
@@ -266,12 +270,18 @@ static void start(u64 memory, u64 resident)
 
 	signals_init();
 	threads_init(SHIM_WINDOW, SHIM_WINDOW_BYTES);
+	threads_hold = hold_for_good;
+	threads_leave = net_thread_exit;
+	signals_fetch = net_fetch;
+	signals_store = net_store;
 	ret = mm_create(&the_mm, &cfg);
 	if (ret)
 		give_up("the window cannot be reserved: not enough address space (ulimit -v), or its place is taken", ret);
 	open_swap(&the_mm);
 	if (inherited) {
-		ret = net_arm_inherited(SHIM_WINDOW, SHIM_WINDOW_BYTES, -1, &net_ops);
+		ret = signals_own(SIGSYS, on_sigsys, 0, SA_RESTART | SA_NODEFER);
+		if (!ret)
+			ret = net_arm_inherited(SHIM_WINDOW, SHIM_WINDOW_BYTES, -1, &net_ops);
 		if (ret)
 			give_up("the inherited system-call filter cannot be served", ret);
 		net_is_armed = true;

@@ -40,15 +40,16 @@ struct sleeping_call {
 };
 
 struct request {
-	struct atomic32 tid; /* 0: not in use; stored last (release), loaded first (acquire) */
-	struct atomic32 acked; /* 1: stored by the handler (release), meets wait_for_acks() */
+	struct atomic64 asked; /* run and tid, 0: not in use; stored last (release), loaded first (acquire) */
+	struct atomic64 acked; /* becomes what was asked: stored by the handler (release), meets is_acked() */
 	struct atomic32 nr; /* ~0: unknown, begin nothing again */
 	struct atomic64 args[6], sp, pc;
 };
 
 static struct request requests[REQUESTS_MAX];
 static struct atomic32 nr_acks; /* counts up with each `acked`: the caller sleeps on it */
-static struct atomic32 park; /* written by the caller; odd: stay in the handler until it has changed */
+/* Counts the runs, so that a late handler can tell. Odd: stay in the handler until it has changed. Caller's alone. */
+static struct atomic32 run;
 
 /* Only ever grow: a slot is claimed by the count, then filled (release, meets thread_is_exempt()). */
 static struct atomic32 nr_exempt, exempt[EXEMPT_MAX];
@@ -154,28 +155,34 @@ static void strip_context_mask(ucontext_t *uc)
 	memcpy(&uc->uc_sigmask, &mask, sizeof(mask));
 }
 
-static void acknowledge(struct request *r)
+static u64 make_asked(u32 in_run, u32 tid)
 {
-	atomic32_store_release(&r->acked, 1);
+	return (u64)in_run << 32 | tid;
+}
+
+static void acknowledge(struct request *r, u64 asked)
+{
+	atomic64_store_release(&r->acked, asked);
 	atomic32_add_return(&nr_acks, 1);
 	sync_wake32_all(&nr_acks);
 }
 
 /* Blocked meanwhile: a handler of the program could leave by siglongjmp, or enter a section of libc's. */
-static void stay_parked(struct request *r, u32 seen)
+static void stay_parked(struct request *r, u64 asked)
 {
+	u32 in_run = (u32)(asked >> 32);
 	u64 mask = signals_block();
 
-	acknowledge(r);
-	while (atomic32_load_acquire(&park) == seen)
-		sync_wait32(&park, seen);
+	acknowledge(r, asked);
+	while (atomic32_load_acquire(&run) == in_run)
+		sync_wait32(&run, in_run);
 	signals_restore(mask);
 }
 
 static struct request *find_request(u32 tid)
 {
 	for (int i = 0; i < REQUESTS_MAX; i++)
-		if (atomic32_load_acquire(&requests[i].tid) == tid)
+		if ((u32)atomic64_load_acquire(&requests[i].asked) == tid)
 			return &requests[i];
 	return NULL;
 }
@@ -183,8 +190,9 @@ static struct request *find_request(u32 tid)
 bool quiesce_ack(const siginfo_t *info, void *ucontext)
 {
 	uintptr_t offset = (uintptr_t)info->si_value.sival_ptr - (uintptr_t)requests;
-	u32 tid = (u32)os_gettid(), seen;
+	u32 tid = (u32)os_gettid();
 	struct request *r = NULL;
+	u64 asked;
 
 	if (info->si_code == SI_QUEUE && offset < sizeof(requests) && offset % sizeof(requests[0]) == 0)
 		r = &requests[offset / sizeof(requests[0])];
@@ -192,15 +200,15 @@ bool quiesce_ack(const siginfo_t *info, void *ucontext)
 		r = find_request(tid); /* the kernel forgets the cookie when RLIMIT_SIGPENDING is used up */
 	if (!r)
 		return false;
-	if (atomic32_load_acquire(&r->tid) != tid)
+	asked = atomic64_load_acquire(&r->asked);
+	if ((u32)asked != tid)
 		return true;
 	begin_call_again(r, ucontext);
 	strip_context_mask(ucontext);
-	seen = atomic32_load_acquire(&park);
-	if (seen & 1)
-		stay_parked(r, seen);
+	if (asked >> 32 & 1)
+		stay_parked(r, asked);
 	else
-		acknowledge(r);
+		acknowledge(r, asked);
 	return true;
 }
 
@@ -280,7 +288,7 @@ static int read_blocked(u32 tid, u64 *mask)
 	return -ENODATA;
 }
 
-/* Calls whose pointers lie in memory that the registers point at, or whose child shares our memory and has no filter. */
+/* The pointers lie in memory that the registers point at; or a child shares our memory, and has no filter. */
 static bool call_is_opaque(long nr)
 {
 	switch (nr) {
@@ -332,24 +340,31 @@ static long send_cookie(struct request *r)
 	info.si_pid = (pid_t)pid;
 	info.si_uid = (uid_t)sys0(SYS_getuid);
 	info.si_value.sival_ptr = r;
-	return sys4(SYS_rt_tgsigqueueinfo, pid, atomic32_read(&r->tid), SIGSYS, &info);
+	return sys4(SYS_rt_tgsigqueueinfo, pid, (u32)atomic64_read(&r->asked), SIGSYS, &info);
 }
 
-/* Sends again where no answer has come. A thread that is gone needs to give none. */
+static bool is_acked(const struct request *r)
+{
+	return atomic64_load_acquire(&r->acked) == atomic64_read(&r->asked);
+}
+
+/* A thread that is gone, or going, needs to give no answer. */
+static void excuse(struct request *r)
+{
+	atomic64_set(&r->acked, atomic64_read(&r->asked));
+}
+
 static void resend_cookies(const struct quiesce *q)
 {
-	for (u32 i = 0; i < q->nr_asked; i++) {
-		struct request *r = &requests[i];
-
-		if (!atomic32_load_acquire(&r->acked) && send_cookie(r) == -ESRCH)
-			atomic32_store_release(&r->acked, 1);
-	}
+	for (u32 i = 0; i < q->nr_asked; i++)
+		if (!is_acked(&requests[i]) && send_cookie(&requests[i]) == -ESRCH)
+			excuse(&requests[i]);
 }
 
 static bool all_acked(const struct quiesce *q)
 {
 	for (u32 i = 0; i < q->nr_asked; i++)
-		if (!atomic32_load_acquire(&requests[i].acked))
+		if (!is_acked(&requests[i]))
 			return false;
 	return true;
 }
@@ -359,6 +374,7 @@ static int wait_for_acks(struct quiesce *q)
 {
 	u64 now = sync_clock_ns(), resend = now + RESEND_NS;
 	u32 seen = atomic32_load_acquire(&nr_acks);
+	bool acked;
 
 	while (!all_acked(q) && now < q->deadline_ns) {
 		if (now >= resend) {
@@ -370,11 +386,11 @@ static int wait_for_acks(struct quiesce *q)
 		seen = atomic32_load_acquire(&nr_acks); /* before all_acked(), which then sees what it counts */
 		now = sync_clock_ns();
 	}
-	now = all_acked(q);
+	acked = all_acked(q);
 	for (u32 i = 0; i < q->nr_asked; i++)
-		atomic32_store_release(&requests[i].tid, 0);
+		atomic64_store_release(&requests[i].asked, 0);
 	q->nr_asked = 0;
-	return now ? 0 : -ETIMEDOUT;
+	return acked ? 0 : -ETIMEDOUT;
 }
 
 /* 0 or -errno. */
@@ -390,20 +406,19 @@ static int ask_thread(struct quiesce *q, u32 tid, const struct sleeping_call *ca
 			return err;
 	}
 	r = &requests[q->nr_asked++];
-	must(atomic32_read(&r->tid) == 0);
+	must(atomic64_read(&r->asked) == 0);
 	atomic32_set(&r->nr, call->nr >= 0 ? (u32)call->nr : ~0u);
 	for (int i = 0; i < 6; i++)
 		atomic64_set(&r->args[i], call->args[i]);
 	atomic64_set(&r->sp, call->sp);
 	atomic64_set(&r->pc, call->pc);
-	atomic32_set(&r->acked, 0);
-	atomic32_store_release(&r->tid, tid);
+	atomic64_set(&r->acked, 0);
+	atomic64_store_release(&r->asked, make_asked(atomic32_read(&run), tid));
 	ret = send_cookie(r);
-	if (ret == -ESRCH || ret == -EAGAIN) { /* gone, or no memory in the kernel: looked at again, and sent again */
-		atomic32_store_release(&r->acked, ret == -ESRCH);
-		ret = 0;
-	}
-	return (int)ret;
+	if (ret == -ESRCH)
+		excuse(r);
+	/* EAGAIN: no memory in the kernel; it is sent again. */
+	return ret == -ESRCH || ret == -EAGAIN ? 0 : (int)ret;
 }
 
 /* 0: asked, or nothing to do about this thread. */
@@ -482,6 +497,8 @@ static int quiesce_run(struct quiesce *q)
 
 		if (!err)
 			err = quiesce_pass(q, (int)dir);
+		if (err)
+			q->deadline_ns = 0; /* withdraw what was asked */
 		timeout = wait_for_acks(q);
 		if (!err)
 			err = timeout;
@@ -500,7 +517,7 @@ int quiesce_syscalls(uintptr_t window, size_t bytes)
 {
 	struct quiesce q = { .window = window, .bytes = bytes };
 
-	must(!(atomic32_read(&park) & 1));
+	must(atomic32_add_return(&run, 2) % 2 == 0);
 	return quiesce_run(&q);
 }
 
@@ -509,8 +526,7 @@ int quiesce_park(void)
 	struct quiesce q = { .park = true };
 	int err;
 
-	must(!(atomic32_read(&park) & 1));
-	atomic32_add_return(&park, 1);
+	must(atomic32_add_return(&run, 1) % 2 == 1);
 	err = quiesce_run(&q);
 	if (err)
 		quiesce_release();
@@ -519,6 +535,6 @@ int quiesce_park(void)
 
 void quiesce_release(void)
 {
-	must(atomic32_add_return(&park, 1) % 2 == 0);
-	sync_wake32_all(&park);
+	must(atomic32_add_return(&run, 1) % 2 == 0);
+	sync_wake32_all(&run);
 }

@@ -3,8 +3,9 @@
  * Brings every other thread of the process out of the kernel, where it may be inside a system call that began before
  * the seccomp filter and points into the window.
  *
- * Each thread is sent SIGSYS with a cookie and acknowledges it from weir's handler; then it has been in user mode since the filter came, and whatever it calls next meets the filter. Calls that the kernel does not
- * restart by itself after a handler (epoll_wait, nanosleep, ...) are begun again by the handler.
+ * Each thread is sent SIGSYS with a cookie and acknowledges it from weir's handler; then it has been in user mode
+ * since the filter came, and whatever it calls next meets the filter. Calls that the kernel does not restart by itself
+ * after a handler (epoll_wait, nanosleep, ...) are begun again by the handler.
  *
  * One caller at a time. Needs weir's SIGSYS handler (SA_RESTART), and /proc.
  */

@@ -32,8 +32,10 @@ enum {
 #define KERNEL_SA_FLAGS                                                                                                \
 	(SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | 0x800ul | SA_RESTORER | SA_ONSTACK | SA_RESTART |           \
 	 SA_NODEFER | (unsigned int)SA_RESETHAND)
+#define LOCK_WAIT_NS 200000
 #define MASK_NEVER (signal_raw_bit(SIGKILL) | signal_raw_bit(SIGSTOP))
-#define MASK_LIBC (signal_raw_bit(32) | signal_raw_bit(33)) /* cancellation and setxid: libc's functions leave them alone */
+/* Cancellation and setxid: libc's functions leave them alone. */
+#define MASK_LIBC (signal_raw_bit(32) | signal_raw_bit(33))
 
 /*
  * Even seq: the words belong together. Writers hold record_lock: seq odd, words, seq even, each store a release that
@@ -86,6 +88,26 @@ void signals_restore(u64 mask)
 	mask_change(SIG_SETMASK, mask);
 }
 
+u64 signals_lock(struct mutex *m)
+{
+	for (;;) {
+		u64 mask = signals_block();
+		u32 seen = atomic32_read(&m->state); /* stale: one more turn, or the time-out */
+
+		if (mutex_trylock(m))
+			return mask;
+		signals_restore(mask);
+		/* The holder does not know that we sleep, hence the time. */
+		sync_wait32_timeout(&m->state, seen, LOCK_WAIT_NS);
+	}
+}
+
+void signals_unlock(struct mutex *m, u64 mask)
+{
+	mutex_unlock(m);
+	signals_restore(mask);
+}
+
 static u64 set_to_mask(const sigset_t *set)
 {
 	u64 mask;
@@ -122,6 +144,12 @@ bool signals_in_vfork_child(void)
 static u64 mask_allowed(u64 mask)
 {
 	return signals_active() ? mask & ~SIGNAL_RAW_NEVER_BLOCKED : mask;
+}
+
+/* SIG_DFL or SIG_IGN: nothing to call. */
+static bool action_is_plain(const struct signal_raw_action *act)
+{
+	return act->handler <= (uintptr_t)SIG_IGN;
 }
 
 /* ---- the record of the two ---- */
@@ -178,12 +206,10 @@ static void record_exchange(struct record *r, const struct signal_raw_action *ac
 		record_read(r, old);
 		return;
 	}
-	mask = signals_block();
-	mutex_lock(&record_lock);
+	mask = signals_lock(&record_lock);
 	record_read(r, old);
 	record_write_locked(r, act);
-	mutex_unlock(&record_lock);
-	signals_restore(mask);
+	signals_unlock(&record_lock, mask);
 }
 
 /* As the kernel takes a handler to call it: SA_RESETHAND gives it up, once. */
@@ -193,17 +219,15 @@ static void record_take(struct record *r, struct signal_raw_action *act)
 	u64 mask;
 
 	record_read(r, act);
-	if (!(act->flags & (unsigned int)SA_RESETHAND) || act->handler <= (uintptr_t)SIG_IGN || signals_in_vfork_child())
+	if (!(act->flags & (unsigned int)SA_RESETHAND) || action_is_plain(act) || signals_in_vfork_child())
 		return;
-	mask = signals_block();
-	mutex_lock(&record_lock);
+	mask = signals_lock(&record_lock);
 	record_read(r, act);
 	reset = *act;
 	if (act->flags & (unsigned int)SA_RESETHAND)
 		reset.handler = (uintptr_t)SIG_DFL;
 	record_write_locked(r, &reset);
-	mutex_unlock(&record_lock);
-	signals_restore(mask);
+	signals_unlock(&record_lock, mask);
 }
 
 /* ---- set-up ---- */
@@ -214,7 +238,9 @@ static void strip_installed_masks(void)
 	struct signal_raw_action act;
 
 	for (int sig = 1; sig <= SIGNAL_MAX; sig++) {
-		if (signal_raw_action(sig, NULL, &act) != 0 || act.handler <= (uintptr_t)SIG_IGN || !(act.mask & SIGNAL_RAW_NEVER_BLOCKED))
+		if (signal_raw_action(sig, NULL, &act) != 0 || action_is_plain(&act))
+			continue;
+		if (!(act.mask & SIGNAL_RAW_NEVER_BLOCKED))
 			continue;
 		act.mask &= ~SIGNAL_RAW_NEVER_BLOCKED;
 		must(signal_raw_action(sig, &act, NULL) == 0);
@@ -251,8 +277,7 @@ int signals_own(int sig, signal_raw_fn handler, u64 mask, int flags)
 
 	must(r);
 	must(signals_active());
-	saved = signals_block();
-	mutex_lock(&record_lock);
+	saved = signals_lock(&record_lock);
 	ret = signal_raw_action(sig, NULL, &old);
 	if (ret == 0 && !atomic32_read(&r->owned)) {
 		record_write_locked(r, &old); /* before ours is installed, as that one reads it */
@@ -260,8 +285,7 @@ int signals_own(int sig, signal_raw_fn handler, u64 mask, int flags)
 	}
 	if (ret == 0)
 		ret = signal_raw_action(sig, &ours, NULL);
-	mutex_unlock(&record_lock);
-	signals_restore(saved);
+	signals_unlock(&record_lock, saved);
 	return (int)ret;
 }
 

@@ -47,10 +47,18 @@ extern int (*signals_store)(uintptr_t dst, const void *src, size_t len);
 bool signals_in_vfork_child(void);
 bool signals_active(void);
 
-/* Around a clone without CLONE_VM, with all signals blocked; `child` tells on which side it returns. */
+/* Around a clone without CLONE_VM, all signals blocked; `child` tells on which side it returns. */
 void signals_fork_begin(void);
 void signals_fork_end(bool child);
 
-/* All signals, the two included, for a few instructions on memory of our own. Returns the mask for signals_restore(). */
+/* Blocks all signals, the two included, for a few instructions on memory of our own. Returns what to restore. */
 u64 signals_block(void);
 void signals_restore(u64 mask);
+
+/*
+ * Takes a lock that handlers of the same thread may want, all signals blocked while it is held, but not while waiting
+ * for it: the holder may be parked meanwhile (quiesce.h), and so must we be. Returns the mask for the unlock.
+ */
+struct mutex;
+u64 signals_lock(struct mutex *m);
+void signals_unlock(struct mutex *m, u64 mask);

@@ -39,8 +39,8 @@ struct altstack {
 	struct altstack *next; /* all there are; set before the stack is published, then constant */
 	struct altstack *next_free; /* pool_lock */
 	/*
-	 * Pool_lock, with one exception: the new thread replaces OWNER_STARTING by its tid. Relaxed: whoever looks before
-	 * that sees a stack that is taken, either way.
+	 * Pool_lock, with one exception: the new thread replaces OWNER_STARTING by its tid. Relaxed: whoever looks
+	 * before that sees a stack that is taken, either way.
 	 */
 	struct atomic32 owner;
 	/* What the new thread is to run: its creator writes, and pthread_create is the release. */
@@ -131,10 +131,9 @@ static void pool_look_locked(void)
 
 static struct altstack *altstack_take(u32 owner)
 {
-	u64 mask = signals_block();
+	u64 mask = signals_lock(&pool_lock);
 	struct altstack *s;
 
-	mutex_lock(&pool_lock);
 	if (!pool_free && atomic32_read(&nr_all) >= nr_before_look)
 		pool_look_locked();
 	s = pool_free;
@@ -146,19 +145,16 @@ static struct altstack *altstack_take(u32 owner)
 		check(atomic32_read(&s->owner) == OWNER_FREE);
 		atomic32_set(&s->owner, owner);
 	}
-	mutex_unlock(&pool_lock);
-	signals_restore(mask);
+	signals_unlock(&pool_lock, mask);
 	return s;
 }
 
 static void altstack_give(struct altstack *s)
 {
-	u64 mask = signals_block();
+	u64 mask = signals_lock(&pool_lock);
 
-	mutex_lock(&pool_lock);
 	altstack_free_locked(s);
-	mutex_unlock(&pool_lock);
-	signals_restore(mask);
+	signals_unlock(&pool_lock, mask);
 }
 
 unsigned int threads_altstacks(void)
