@@ -49,6 +49,32 @@ static int set_size(const struct option_spec *option, const char *text, struct o
 	return 0;
 }
 
+static int set_count(const struct option_spec *option, const char *text, struct options_parsed *parsed)
+{
+	u64 max = option->max ? option->max : INT64_MAX;
+	s64 count;
+
+	if (parse_int(text, (s64)option->min, (s64)max, &count) < 0)
+		return option_error(parsed, "--%s: '%s' is not a number from %llu to %llu", option->name, text,
+				    (unsigned long long)option->min, (unsigned long long)max);
+	*(u64 *)option->value = (u64)count;
+	return 0;
+}
+
+static int set_duration(const struct option_spec *option, const char *text, struct options_parsed *parsed)
+{
+	s64 seconds;
+	u64 ns;
+
+	if (parse_int(text, 0, INT32_MAX, &seconds) == 0)
+		ns = (u64)seconds * 1000000000;
+	else if (parse_duration(text, &ns) < 0)
+		return option_error(parsed, "--%s: '%s' is not a time; give seconds, or a unit such as 500ms",
+				    option->name, text);
+	*(u64 *)option->value = ns;
+	return 0;
+}
+
 static int set_choice(const struct option_spec *option, const char *text, struct options_parsed *parsed)
 {
 	char known[128];
@@ -71,6 +97,10 @@ static int set_value(const struct option_spec *option, const char *text, struct 
 		return 0;
 	case OPTION_SIZE:
 		return set_size(option, text, parsed);
+	case OPTION_COUNT:
+		return set_count(option, text, parsed);
+	case OPTION_DURATION:
+		return set_duration(option, text, parsed);
 	case OPTION_STRING:
 		*(const char **)option->value = text;
 		return 0;
@@ -153,7 +183,7 @@ void options_print(const struct option_spec *options, FILE *out)
 		else
 			snprintf(left, sizeof(left), "--%s %s", options->name, argument);
 		fprintf(out, "  %-36s %s", left, options->help);
-		if (options->min)
+		if (options->kind == OPTION_SIZE && options->min)
 			fprintf(out, " (at least %s)", print_size(min, sizeof(min), options->min));
 		fputc('\n', out);
 	}

@@ -14,6 +14,8 @@
 enum option_kind {
 	OPTION_FLAG, /* bool */
 	OPTION_SIZE, /* u64, bytes */
+	OPTION_COUNT, /* u64, a plain number */
+	OPTION_DURATION, /* u64, nanoseconds; "90" means seconds */
 	OPTION_STRING, /* const char * */
 	OPTION_CHOICE, /* int: index into choices */
 };
@@ -24,7 +26,7 @@ struct option_spec {
 	const char *argument; /* its name in help, e.g. "SIZE"; CHOICE lists its choices instead */
 	const char *help;
 	void *value; /* of the kind's type, set to the default beforehand */
-	u64 min; /* SIZE: smallest accepted */
+	u64 min, max; /* SIZE, COUNT, DURATION: smallest and (unless 0) largest accepted */
 	const char *const *choices; /* CHOICE: NULL-ended */
 	const char *bare; /* CHOICE: what the option means without "=VALUE"; NULL where a value is required */
 };

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+/* Needs nothing but libc, as race.c. */
+#include <sys/mman.h>
+
+#include "lab/race.h"
+#include "lab/target_kernel.h"
+
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT 21
+#endif
+
+static void *kernel_map(void *ctx, size_t bytes)
+{
+	void *region = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)ctx;
+	if (region == MAP_FAILED)
+		return NULL;
+	madvise(region, bytes, MADV_NOHUGEPAGE);
+	return region;
+}
+
+static void kernel_unmap(void *ctx, void *region, size_t bytes)
+{
+	(void)ctx;
+	munmap(region, bytes);
+}
+
+static void kernel_pageout(void *ctx, void *region, size_t bytes)
+{
+	(void)ctx;
+	madvise(region, bytes, MADV_PAGEOUT);
+}
+
+const struct race_target kernel_race_target = {
+	.map = kernel_map,
+	.unmap = kernel_unmap,
+	.pageout = kernel_pageout,
+};

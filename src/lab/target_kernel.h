@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+/* The running kernel's own swap as a target: ordinary memory and MADV_PAGEOUT. */
+#pragma once
+
+#include "lab/race.h"
+
+extern const struct race_target kernel_race_target;
