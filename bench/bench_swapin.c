@@ -59,7 +59,9 @@ static void bare_fault(uintptr_t addr)
 	u32 i = (u32)((addr - (uintptr_t)bare.region) >> PAGE_SHIFT);
 	_Alignas(64) char page[PAGE_SIZE];
 	struct uffdio_copy copy = {
-		.dst = addr & PAGE_MASK, .src = (u64)(uintptr_t)page, .len = PAGE_SIZE,
+		.dst = addr & PAGE_MASK,
+		.src = (u64)(uintptr_t)page,
+		.len = PAGE_SIZE,
 		.mode = UFFDIO_COPY_MODE_DONTWAKE,
 	};
 
@@ -75,7 +77,8 @@ static void bare_setup(void)
 	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
 	u32 used = 0;
 
-	bare.region = mmap(NULL, (size_t)nr_pages << PAGE_SHIFT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bare.region =
+		mmap(NULL, (size_t)nr_pages << PAGE_SHIFT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	bare.store = malloc((size_t)nr_pages * LZ4_COMPRESSBOUND(PAGE_SIZE));
 	bare.offset = calloc(nr_pages, sizeof(*bare.offset));
 	bare.length = calloc(nr_pages, sizeof(*bare.length));

@@ -22,8 +22,7 @@
 	do {                                                                                                           \
 		long long a_ = (long long)(a), b_ = (long long)(b);                                                    \
 		if (a_ != b_) {                                                                                        \
-			fprintf(stderr, "%s:%d: %s: %s is %lld, expected %s = %lld\n", __FILE__, __LINE__, __func__,       \
-				#a, a_, #b, b_);                                                                       \
+			fprintf(stderr, "%s:%d: %s is %lld, not %s = %lld\n", __FILE__, __LINE__, #a, a_, #b, b_); \
 			exit(1);                                                                                       \
 		}                                                                                                      \
 	} while (0)

@@ -235,7 +235,7 @@ static void on_signal(int sig)
 static void signals(size_t mib)
 {
 	struct sigaction action = { .sa_handler = on_signal };
-	volatile char *stray = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *stray = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	sigset_t all, old;
 	int sig;
 
@@ -249,7 +249,7 @@ static void signals(size_t mib)
 	for (int i = 0; i < 3; i++) {
 		sig = sigsetjmp(escape, 1);
 		if (!sig)
-			*stray = 1;
+			__atomic_store_n(stray, 1, __ATOMIC_RELAXED);
 		expect(sig == SIGSEGV);
 	}
 	work(mib, 16);

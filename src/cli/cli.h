@@ -36,6 +36,7 @@ struct verb {
 extern const struct verb verb_run;
 extern const struct verb verb_probe;
 extern const struct verb verb_race;
+extern const struct verb verb_bench;
 
 /* Prints the line and returns `status`. verb may be NULL. Control characters are printed as '?'. */
 int cli_error(int status, const char *verb, const char *fmt, ...) printf_like(3, 4);

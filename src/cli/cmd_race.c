@@ -26,28 +26,61 @@ static struct {
 	int target;
 	bool all, json, keep_going;
 } options = {
-	.size = 32 << 20, .threads = 16, .time_ns = 30000000000, .policy = "direct", .relax = "slot",
+	.size = 32 << 20,
+	.threads = 16,
+	.time_ns = 30000000000,
+	.policy = "direct",
+	.relax = "slot",
 };
 
 static const struct option_spec race_options[] = {
-	{ .name = "target", .kind = OPTION_CHOICE, .choices = target_names, .value = &options.target,
+	{ .name = "target",
+	  .kind = OPTION_CHOICE,
+	  .choices = target_names,
+	  .value = &options.target,
 	  .help = "whose swap is tried; default weir" },
-	{ .name = "policy", .kind = OPTION_STRING, .argument = "NAME", .value = &options.policy,
+	{ .name = "policy",
+	  .kind = OPTION_STRING,
+	  .argument = "NAME",
+	  .value = &options.policy,
 	  .help = "how a page comes back; default direct (listed below)" },
-	{ .name = "relax", .kind = OPTION_STRING, .argument = "NAME", .value = &options.relax,
+	{ .name = "relax",
+	  .kind = OPTION_STRING,
+	  .argument = "NAME",
+	  .value = &options.relax,
 	  .help = "how the loser of a race waits; default slot (listed below)" },
 	{ .name = "all", .kind = OPTION_FLAG, .value = &options.all, .help = "try every policy, print a table" },
-	{ .name = "size", .kind = OPTION_SIZE, .argument = "SIZE", .value = &options.size, .min = 1 << 20,
+	{ .name = "size",
+	  .kind = OPTION_SIZE,
+	  .argument = "SIZE",
+	  .value = &options.size,
+	  .min = 1 << 20,
 	  .help = "the region; default 32M" },
-	{ .name = "swap", .kind = OPTION_STRING, .argument = "DEVICE", .value = &options.swap,
+	{ .name = "swap",
+	  .kind = OPTION_STRING,
+	  .argument = "DEVICE",
+	  .value = &options.swap,
 	  .help = "default brd:size=SIZE,read_delay=1ms" },
-	{ .name = "threads", .kind = OPTION_COUNT, .argument = "N", .value = &options.threads, .min = 1,
-	  .max = RACE_THREADS_MAX, .help = "workers, half of them from each end; default 16" },
-	{ .name = "rounds", .kind = OPTION_COUNT, .argument = "N", .value = &options.rounds,
+	{ .name = "threads",
+	  .kind = OPTION_COUNT,
+	  .argument = "N",
+	  .value = &options.threads,
+	  .min = 1,
+	  .max = RACE_THREADS_MAX,
+	  .help = "workers, half of them from each end; default 16" },
+	{ .name = "rounds",
+	  .kind = OPTION_COUNT,
+	  .argument = "N",
+	  .value = &options.rounds,
 	  .help = "stop after that many; default 0: when the time is up" },
-	{ .name = "seconds", .kind = OPTION_DURATION, .argument = "TIME", .value = &options.time_ns,
+	{ .name = "seconds",
+	  .kind = OPTION_DURATION,
+	  .argument = "TIME",
+	  .value = &options.time_ns,
 	  .help = "stop after that long; default 30, 0 for no bound" },
-	{ .name = "keep-going", .kind = OPTION_FLAG, .value = &options.keep_going,
+	{ .name = "keep-going",
+	  .kind = OPTION_FLAG,
+	  .value = &options.keep_going,
 	  .help = "go on after a loss, to count them" },
 	{ .name = "json", .kind = OPTION_FLAG, .value = &options.json, .help = "one JSON object a run on stdout" },
 	{ 0 },
@@ -56,8 +89,8 @@ static const struct option_spec race_options[] = {
 static void show_progress(const struct race_options *o, u64 rounds, u64 lost, u64 elapsed_ns)
 {
 	(void)o;
-	fprintf(stderr, "\r%5.1f s, %llu rounds, %llu pages lost ", (double)elapsed_ns / 1e9, (unsigned long long)rounds,
-		(unsigned long long)lost);
+	fprintf(stderr, "\r%5.1f s, %llu rounds, %llu pages lost ", (double)elapsed_ns / 1e9,
+		(unsigned long long)rounds, (unsigned long long)lost);
 	fflush(stderr);
 }
 
@@ -76,17 +109,8 @@ struct run {
 
 static int run_kernel(struct run *run, const struct race_options *o)
 {
-	char swaps[4096] = "";
-	FILE *f = fopen("/proc/swaps", "r");
-	size_t lines = 0;
-
-	while (f && fgets(swaps, sizeof(swaps), f))
-		lines++;
-	if (f)
-		fclose(f);
-	if (lines < 2)
-		return cli_error(CLI_USAGE, "race", "no swap is active; as root, try: modprobe brd rd_nr=1 rd_size=32768 && "
-				 "mkswap /dev/ram0 && swapon /dev/ram0");
+	if (!kernel_swap_is_active())
+		return cli_error(CLI_USAGE, "race", "%s", kernel_swap_hint);
 	return -race_run(o, &kernel_race_target, &run->result);
 }
 
@@ -95,8 +119,10 @@ static int run_weir(struct run *run, const struct race_options *o)
 	int policy = swapin_choice_find(swapin_policies, NR_SWAPIN_POLICIES, run->policy);
 	int relax = swapin_choice_find(swapin_relaxes, NR_SWAPIN_RELAXES, run->relax);
 	struct lab_config cfg = {
-		.swap = run->swap, .region_bytes = o->region_bytes,
-		.policy = (enum swapin_policy)policy, .relax = (enum swapin_relax)relax,
+		.swap = run->swap,
+		.region_bytes = o->region_bytes,
+		.policy = (enum swapin_policy)policy,
+		.relax = (enum swapin_relax)relax,
 	};
 	char err[160] = "";
 	int ret = lab_open(&cfg, err, sizeof(err));
@@ -146,11 +172,12 @@ static void print_losses(const struct race_result *r)
 		const struct race_loss *l = &r->losses[i];
 
 		if (l->is_misload)
-			printf("misload: round %llu, page %zu has another page's constant\n", (unsigned long long)l->round,
-			       l->page);
+			printf("misload: round %llu, page %zu has another page's constant\n",
+			       (unsigned long long)l->round, l->page);
 		else
-			printf("data loss: round %llu, page %zu: expected %llu, got %llu\n", (unsigned long long)l->round,
-			       l->page, (unsigned long long)l->expected, (unsigned long long)l->found);
+			printf("data loss: round %llu, page %zu: expected %llu, got %llu\n",
+			       (unsigned long long)l->round, l->page, (unsigned long long)l->expected,
+			       (unsigned long long)l->found);
 	}
 }
 
@@ -169,8 +196,8 @@ static void print_run(const struct run *run)
 	print_losses(&run->result);
 	record_print_text(&record, stdout);
 	/* One line for scripts. */
-	printf("race: %s %s/%s: %s, %llu rounds, %llu pages lost, %llu misloads\n", run->target, run->policy, run->relax,
-	       is_loss(&run->result) ? "DATA LOST" : "nothing lost", (unsigned long long)run->result.rounds,
+	printf("race: %s %s/%s: %s, %llu rounds, %llu pages lost, %llu misloads\n", run->target, run->policy,
+	       run->relax, is_loss(&run->result) ? "DATA LOST" : "nothing lost", (unsigned long long)run->result.rounds,
 	       (unsigned long long)run->result.pages_lost, (unsigned long long)run->result.misloads);
 }
 
@@ -198,8 +225,8 @@ static int run_all(struct run *run)
 {
 	bool lost_safe = false;
 
-	printf("%-14s %-7s %9s %11s %9s %11s %12s\n", "policy", "relax", "rounds", "pages lost", "misloads", "first loss",
-	       "waits");
+	printf("%-14s %-7s %9s %11s %9s %11s %12s\n", "policy", "relax", "rounds", "pages lost", "misloads",
+	       "first loss", "waits");
 	for (int p = 0; p < NR_SWAPIN_POLICIES; p++) {
 		char first[24] = "none";
 		int ret;
@@ -227,9 +254,11 @@ static int race_main(int argc, char **argv)
 	if (argc > 0)
 		return cli_error(CLI_USAGE, "race", "unexpected word '%s'; options begin with --", argv[0]);
 	if (swapin_choice_find(swapin_policies, NR_SWAPIN_POLICIES, options.policy) < 0)
-		return cli_error(CLI_USAGE, "race", "unknown policy '%s'; `weir race --help` lists them", options.policy);
+		return cli_error(CLI_USAGE, "race", "unknown policy '%s'; `weir race --help` lists them",
+				 options.policy);
 	if (swapin_choice_find(swapin_relaxes, NR_SWAPIN_RELAXES, options.relax) < 0)
-		return cli_error(CLI_USAGE, "race", "unknown way to relax '%s'; `weir race --help` lists them", options.relax);
+		return cli_error(CLI_USAGE, "race", "unknown way to relax '%s'; `weir race --help` lists them",
+				 options.relax);
 	snprintf(default_swap, sizeof(default_swap), "brd:size=%llu,read_delay=1ms", (unsigned long long)options.size);
 	run.target = target_names[options.target];
 	run.policy = options.policy;

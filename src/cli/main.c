@@ -16,6 +16,7 @@ static const struct verb *const verbs[] = {
 	&verb_run,
 	&verb_probe,
 	&verb_race,
+	&verb_bench,
 };
 
 int cli_error(int status, const char *verb, const char *fmt, ...)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Needs nothing but libc, as race.c. */
+#include <stdio.h>
 #include <sys/mman.h>
 
 #include "lab/race.h"
@@ -8,6 +9,22 @@
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
 #endif
+
+const char kernel_swap_hint[] = "no swap is active; as root, try: modprobe brd rd_nr=1 rd_size=32768 && "
+				"mkswap /dev/ram0 && swapon /dev/ram0";
+
+/* /proc/swaps has a heading and a line for each device. */
+bool kernel_swap_is_active(void)
+{
+	FILE *f = fopen("/proc/swaps", "r");
+	int lines = 0, c;
+
+	while (f && (c = getc(f)) != EOF)
+		lines += c == '\n';
+	if (f)
+		fclose(f);
+	return lines > 1;
+}
 
 static void *kernel_map(void *ctx, size_t bytes)
 {

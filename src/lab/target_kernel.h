@@ -5,3 +5,7 @@
 #include "lab/race.h"
 
 extern const struct race_target kernel_race_target;
+
+/* Is any swap on? What to say if not: one line that names commands. */
+bool kernel_swap_is_active(void);
+extern const char kernel_swap_hint[];

@@ -168,7 +168,7 @@ struct mm {
 	enum swapin_relax relax; /* how the loser of a pin waits */
 	struct atomic32 relax_queue; /* RELAX_QUEUE: bumped at the end of each pin */
 	bool keep_clean; /* read faults keep the slot */
-	/* Called with the descriptor open and before the window is registered: the last moment before faults. May be NULL. */
+	/* Called with the descriptor open, before the window is registered: the last moment before faults. Or NULL. */
 	int (*on_adopt)(struct mm *mm);
 };
 

@@ -276,7 +276,8 @@ static void start(u64 memory, u64 resident)
 	signals_store = net_store;
 	ret = mm_create(&the_mm, &cfg);
 	if (ret)
-		give_up("the window cannot be reserved: not enough address space (ulimit -v), or its place is taken", ret);
+		give_up("the window cannot be reserved: too little address space (ulimit -v), or its place is taken",
+			ret);
 	open_swap(&the_mm);
 	if (inherited) {
 		ret = signals_own(SIGSYS, on_sigsys, 0, SA_RESTART | SA_NODEFER);

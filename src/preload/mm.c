@@ -74,7 +74,7 @@ static long map_anywhere(struct mm *mm, u32 nr, int prot)
 	return ret ? ret : (long)vm_address(&mm->vm, start);
 }
 
-/* Something that is not ours at a fixed place in the window: the range is given up to the kernel until it is unmapped. */
+/* Something that is not ours at a fixed place in the window: the range is the kernel's until it is unmapped. */
 static long map_foreign(struct mm *mm, vpn_t start, u32 nr, const long args[6])
 {
 	u64 mask = shim_block_signals();
@@ -286,7 +286,7 @@ long mm_syscall(long nr, const long args[6])
 		return do_mremap(mm, args);
 	case SYS_mlock:
 	case SYS_mlock2:
-		/* Made resident once. Keeping it so would have to fit the limit; what mlock is for here is no fault soon. */
+		/* Made resident once. Keeping it so would have to fit the limit. */
 		return mm_is_adopted(mm) ? populate(mm, addr & PAGE_MASK, (size_t)args[1], false) : 0;
 	case SYS_munlock:
 		return 0;
