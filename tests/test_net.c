@@ -12,6 +12,7 @@
 #include <setjmp.h>
 #include <spawn.h>
 #include <sys/epoll.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/stat.h>
@@ -581,8 +582,12 @@ static int early_pipe[2], early_tid;
 
 static void *early_main(void *arg)
 {
+	sigset_t alarms;
 	char c;
 
+	sigemptyset(&alarms);
+	sigaddset(&alarms, SIGALRM);
+	pthread_sigmask(SIG_BLOCK, &alarms, NULL); /* they are for the main thread */
 	__atomic_store_n(&early_tid, os_gettid(), __ATOMIC_RELEASE);
 	expect_eq(read(early_pipe[0], &c, 1), 1);
 	return worker_main(arg);
@@ -786,7 +791,7 @@ static void test_forever(void)
 	finish(0);
 }
 
-/* A static program, which sits below 4 GiB, has no shim: its calls pass. */
+/* Calls from anywhere but our own text pass: so do those of a static program, which sits below 4 GiB. */
 static void test_low_text(void)
 {
 	static const u8 code[] = { 0x48, 0x89, 0xf8, 0x48, 0x89, 0xf7, 0x48, 0x89, 0xd6, 0x48, 0x89, 0xca, 0x4d, 0x89,
@@ -845,17 +850,86 @@ static int inherited_main(void)
 	return 0;
 }
 
-static void test_inherited(void)
+static pid_t forked_pid = -1;
+
+static void on_alarm_fork(int sig)
 {
-	pid_t pid;
+	(void)sig;
+	forked_pid = fork();
+	must(write(alarm_pipe[1], alarm_page, 4) == 4);
+}
+
+/* Parent and child both go on with the call that the handler interrupted; the child's holds are gone. */
+static void test_fork_in_call(void)
+{
+	struct sigaction act = { .sa_handler = on_alarm_fork, .sa_flags = SA_RESTART };
+	bool fed;
+	char *at;
 
 	begin();
-	pid = fork();
+	at = take(4096);
+	alarm_page = take_string("tick");
+	expect_eq(pipe(alarm_pipe), 0);
+	expect_eq(sigaction(SIGALRM, &act, NULL), 0);
+	alarm_in(20000);
+	fed = read(alarm_pipe[0], at, 4) == 4 && holds_string(at, "tick");
+	if (forked_pid == 0)
+		_exit(fed && fake.held == 0 ? 0 : 1);
+	expect(fed);
+	wait_for(forked_pid);
+	close(alarm_pipe[0]);
+	close(alarm_pipe[1]);
+	finish(0);
+}
+
+static void exec_self(const char *arg)
+{
+	pid_t pid = fork();
+
 	if (pid == 0) {
-		execl("/proc/self/exe", "test_net", "inherited", NULL);
+		execl("/proc/self/exe", "test_net", arg, NULL);
 		_exit(9);
 	}
 	wait_for(pid);
+}
+
+/* The copy that arms with fixed addresses, as in a debugger, for the next copy to inherit. */
+static int fixed_main(void)
+{
+	fake_arm();
+	begin();
+	exec_self("inherited");
+	finish(0);
+	return 0;
+}
+
+static void test_inherited(void)
+{
+	begin();
+	if (personality(ADDR_NO_RANDOMIZE) < 0)
+		return;
+	exec_self("fixed");
+	expect(personality(0) >= 0);
+	finish(0);
+}
+
+/* A program without a shim makes all kinds of calls. Its text is elsewhere, so nothing traps. */
+static void test_unserved(void)
+{
+	char name[] = "sh", option[] = "-c", script[] = "trap : USR1; x=$(echo unserved | cat); kill -USR1 $$; echo $x";
+	char *argv[] = { name, option, script, NULL };
+	posix_spawn_file_actions_t actions;
+	pid_t pid = 0;
+	int fds[2];
+
+	begin();
+	expect_eq(pipe2(fds, O_CLOEXEC), 0);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
+	expect_eq(posix_spawn(&pid, "/bin/sh", &actions, NULL, argv, environ), 0);
+	posix_spawn_file_actions_destroy(&actions);
+	close(fds[1]);
+	check_spawned(pid, fds[0], "unserved\n");
 	finish(0);
 }
 
@@ -863,6 +937,8 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "inherited"))
 		return inherited_main();
+	if (argc > 1 && !strcmp(argv[1], "fixed"))
+		return fixed_main();
 	if (argc > 1)
 		return greet_main();
 	start_early_thread();
@@ -883,11 +959,13 @@ int main(int argc, char **argv)
 	run_test(test_threads);
 	run_test(test_early_thread);
 	run_test(test_fork);
+	run_test(test_fork_in_call);
 	run_test(test_masks);
 	run_test(test_chain);
 	run_test(test_mm_calls);
 	run_test(test_forever);
 	run_test(test_low_text);
 	run_test(test_inherited);
+	run_test(test_unserved);
 	return 0;
 }

@@ -77,49 +77,95 @@ static void test_vectors(void)
 	finish(1);
 }
 
+union control {
+	char bytes[CMSG_SPACE(sizeof(int))];
+	struct cmsghdr header;
+};
+
+static void set_control(struct msghdr *msg, void *at, int fd)
+{
+	union control control = { 0 };
+
+	control.header.cmsg_level = SOL_SOCKET;
+	control.header.cmsg_type = SCM_RIGHTS;
+	control.header.cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+	put(at, &control, sizeof(control));
+	msg->msg_control = at;
+	msg->msg_controllen = sizeof(control);
+}
+
 /* A message with everything in the window: header, name, iovecs, data, control with a descriptor. */
 static void test_messages(void)
 {
 	int fds[2], sent = temp_file();
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { 0 };
+	union control control = { 0 };
 	struct iovec iov[2];
-	struct msghdr msg = { 0 };
-	struct cmsghdr *c;
+	struct msghdr msg = { 0 }, *at;
 
 	begin();
 	expect_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds), 0);
 	iov[0] = (struct iovec){ take_string("one "), 4 };
 	iov[1] = (struct iovec){ take_string("two"), 3 };
-	control.align.cmsg_level = SOL_SOCKET;
-	control.align.cmsg_type = SCM_RIGHTS;
-	control.align.cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(&control.align), &sent, sizeof(sent));
+	set_control(&msg, take(4096), sent);
 	msg.msg_iov = take_copy(iov, sizeof(iov));
 	msg.msg_iovlen = 2;
-	msg.msg_control = take_copy(&control, sizeof(control));
-	msg.msg_controllen = sizeof(control);
 	expect_eq(sendmsg(fds[0], take_copy(&msg, sizeof(msg)), 0), 7);
 	iov[0] = (struct iovec){ take(100), 5 };
 	iov[1] = (struct iovec){ take(100), 50 };
 	msg.msg_iov = take_copy(iov, sizeof(iov));
-	memset(&control, 0, sizeof(control));
 	msg.msg_control = take_copy(&control, sizeof(control));
-	struct msghdr *at = take_copy(&msg, sizeof(msg));
-
+	at = take_copy(&msg, sizeof(msg));
 	expect_eq(recvmsg(fds[1], at, 0), 7);
 	expect(holds_string(iov[0].iov_base, "one t"));
 	expect(holds_string(iov[1].iov_base, "wo"));
 	get(&msg, at, sizeof(msg));
 	get(&control, msg.msg_control, sizeof(control));
-	c = &control.align;
-	expect_eq(c->cmsg_type, SCM_RIGHTS);
+	expect_eq(control.header.cmsg_type, SCM_RIGHTS);
 	expect_eq(msg.msg_controllen, CMSG_SPACE(sizeof(int)));
-	memcpy(&sent, CMSG_DATA(c), sizeof(sent));
+	memcpy(&sent, CMSG_DATA(&control.header), sizeof(sent));
 	expect_eq(fcntl(sent, F_GETFD), 0);
 	close(fds[0]);
+	close(fds[1]);
+	finish(0);
+}
+
+static int received_fds;
+
+static void *receive_main(void *arg)
+{
+	static char data[65536], control[1024];
+	struct iovec iov = { data, sizeof(data) };
+	int fd = *(int *)arg;
+
+	for (;;) {
+		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control };
+
+		msg.msg_controllen = sizeof(control);
+		if (recvmsg(fd, &msg, 0) <= 0)
+			return NULL;
+		received_fds += msg.msg_controllen > 0;
+	}
+}
+
+/* A descriptor goes with the first step of a big message, and only once. */
+static void test_big_message(void)
+{
+	enum { LEN = 2000000 };
+	struct iovec iov = { NULL, LEN };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	pthread_t thread;
+	int fds[2];
+
+	begin();
+	iov.iov_base = take(LEN);
+	set_control(&msg, take(4096), 0);
+	expect_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	pthread_create(&thread, NULL, receive_main, &fds[1]);
+	expect_eq(sendmsg(fds[0], take_copy(&msg, sizeof(msg)), 0), LEN);
+	close(fds[0]);
+	pthread_join(thread, NULL);
+	expect_eq(received_fds, 1);
 	close(fds[1]);
 	finish(0);
 }
@@ -448,6 +494,7 @@ int main(void)
 	run_test(test_read_write);
 	run_test(test_vectors);
 	run_test(test_messages);
+	run_test(test_big_message);
 	run_test(test_many_messages);
 	run_test(test_chunks_of_file);
 	run_test(test_chunks_of_streams);

@@ -285,7 +285,6 @@ static void start(u64 memory, u64 resident)
 			ret = net_arm_inherited(SHIM_WINDOW, SHIM_WINDOW_BYTES, -1, &net_ops);
 		if (ret)
 			give_up("the inherited system-call filter cannot be served", ret);
-		net_is_armed = true;
 	}
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
