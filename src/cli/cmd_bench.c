@@ -40,11 +40,7 @@ static const struct option_spec bench_options[] = {
 	  .min = 1,
 	  .max = ROUNDS_MAX,
 	  .help = "default 5; medians are printed" },
-	{ .name = "swap",
-	  .kind = OPTION_STRING,
-	  .argument = "DEVICE",
-	  .value = &options.swap,
-	  .help = "default zram" },
+	{ .name = "swap", .kind = OPTION_STRING, .argument = "DEVICE", .value = &options.swap, .help = "default zram" },
 	{ .name = "target",
 	  .kind = OPTION_CHOICE,
 	  .choices = target_names,
@@ -69,8 +65,9 @@ static u64 now_ns(void)
 /* Text of a small vocabulary: every page differs, and LZ4 makes about a third of it. */
 static void fill(char *region, size_t bytes)
 {
-	static const char *const words[16] = { "swap",	"entry ", "page ", "fault ", "slot", " count ", "table ", "frame\n",
-					       "cache ", "pin ",  "a ",	   "the ",   "of",   " lock ",  "race ",  "0x" };
+	static const char *const words[16] = { "swap",	 "entry ",  "page ",  "fault ", "slot", " count ",
+					       "table ", "frame\n", "cache ", "pin ",	"a ",	"the ",
+					       "of",	 " lock ",  "race ",  "0x" };
 	u64 seed = 0x9e3779b97f4a7c15ull;
 	size_t at = 0;
 
@@ -120,12 +117,12 @@ static void print_series(struct series *s, int nr, size_t pages)
 		median = (double)s[i].ns[options.rounds / 2];
 		base = i ? base : median;
 		if (options.json)
-			printf(", \"%s\": {\"median_ns\": %.0f, \"min_ns\": %llu, \"max_ns\": %llu, \"ratio\": %.4f}", s[i].name,
-			       median, (unsigned long long)s[i].ns[0], (unsigned long long)s[i].ns[options.rounds - 1],
-			       median / base);
+			printf(", \"%s\": {\"median_ns\": %.0f, \"min_ns\": %llu, \"max_ns\": %llu, \"ratio\": %.4f}",
+			       s[i].name, median, (unsigned long long)s[i].ns[0],
+			       (unsigned long long)s[i].ns[options.rounds - 1], median / base);
 		else
-			printf("%-14s %10.0f us  %6.2f us per page  (%.2f to %.2f)  ratio %.3f\n", s[i].name, median / 1e3,
-			       median / 1e3 / (double)pages, (double)s[i].ns[0] / 1e3 / (double)pages,
+			printf("%-14s %10.0f us  %6.2f us per page  (%.2f to %.2f)  ratio %.3f\n", s[i].name,
+			       median / 1e3, median / 1e3 / (double)pages, (double)s[i].ns[0] / 1e3 / (double)pages,
 			       (double)s[i].ns[options.rounds - 1] / 1e3 / (double)pages, median / base);
 	}
 	if (options.json)
