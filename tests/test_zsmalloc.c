@@ -90,7 +90,7 @@ static void object_verify(struct zs_pool *pool, const struct object *o, u32 no)
 	expect_eq(head, no);
 	for (u32 i = sizeof(no); i < o->size; i++) {
 		if (p[i] != (char)(no % 251))
-			expect(!"object overwritten");
+			expect(0 && "object overwritten");
 	}
 }
 
