@@ -13,12 +13,15 @@ demo: all
 	@scripts/demo
 
 check:
+	@scripts/setup check
 	@scripts/check
 
 check-asan:
+	@scripts/setup check
 	@scripts/check asan
 
 check-tsan:
+	@scripts/setup check
 	@scripts/check tsan
 
 bench: all
