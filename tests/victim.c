@@ -192,7 +192,6 @@ static void spawn(size_t mib)
 	}
 }
 
-/* A fork either works or says why it cannot. */
 static void fork_early(size_t mib)
 {
 	int status;
@@ -217,11 +216,53 @@ static void fork_late(size_t mib)
 		verify(m, mib << 8, 9, 16);
 		_exit(0);
 	}
-	if (pid > 0)
-		expect(waitpid(pid, &status, 0) == pid && status == 0);
-	else
-		printf("fork refused: %s\n", strerror(errno));
+	expect(pid > 0);
 	verify(m, mib << 8, 9, 16);
+	expect(waitpid(pid, &status, 0) == pid && status == 0);
+	verify(m, mib << 8, 9, 16);
+}
+
+static void *storm_main(void *arg)
+{
+	unsigned long *stop = arg;
+
+	while (!__atomic_load_n(stop, __ATOMIC_ACQUIRE))
+		work(4, 16);
+	return NULL;
+}
+
+/* Children and grandchildren while other threads allocate, fault and free; each owns what it writes. */
+static void fork_storm(size_t mib)
+{
+	unsigned long stop = 0, *m = malloc(mib << 20);
+	pthread_t t[3];
+	int status;
+
+	fill(m, mib << 8, 21, 16);
+	for (int i = 0; i < 3; i++)
+		expect(!pthread_create(&t[i], NULL, storm_main, &stop));
+	for (int i = 0; i < 6; i++) {
+		pid_t pid = fork();
+
+		expect(pid >= 0);
+		if (pid == 0) {
+			verify(m, mib << 8, 21, 16);
+			fill(m, mib << 7, (unsigned long)i, 16);
+			pid = fork();
+			expect(pid >= 0);
+			verify(m, mib << 7, (unsigned long)i, 16);
+			if (pid == 0)
+				_exit(0);
+			expect(waitpid(pid, &status, 0) == pid && status == 0);
+			_exit(0);
+		}
+		fill(m, mib << 6, 21, 16);
+		expect(waitpid(pid, &status, 0) == pid && status == 0);
+		verify(m, mib << 8, 21, 16);
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+	for (int i = 0; i < 3; i++)
+		pthread_join(t[i], NULL);
 }
 
 static sigjmp_buf escape;
@@ -325,6 +366,8 @@ int main(int argc, char **argv)
 		fork_early(mib);
 	else if (!strcmp(mode, "fork-late"))
 		fork_late(mib);
+	else if (!strcmp(mode, "fork-storm"))
+		fork_storm(mib);
 	else if (!strcmp(mode, "signals"))
 		signals(mib);
 	else if (!strcmp(mode, "mappings"))

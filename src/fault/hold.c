@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include "base/syscall.h"
+#include "fault/gate.h"
 #include "mm/fault.h"
 
 /* Before adoption the kernel serves first touches: make it. An atomic OR of nothing is a write that changes nothing. */
@@ -22,9 +23,12 @@ static int fault_in(struct mm *mm, vpn_t vpn, bool write)
 {
 	u64 all = ~(u64)0, old;
 	enum fault_result result;
+	u32 shard;
 
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all));
+	shard = gate_enter(&core_gate);
 	result = handle_mm_fault(mm, vpn, write);
+	gate_leave(&core_gate, shard);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old));
 	switch (result) {
 	case FAULT_DONE:

@@ -8,6 +8,7 @@
 #include "base/os.h"
 #include "base/print.h"
 #include "base/syscall.h"
+#include "fault/gate.h"
 #include "mm/fault.h"
 #include "weir.h"
 
@@ -63,6 +64,15 @@ static void send_segv(const siginfo_t *bus, ucontext_t *uc)
 	sys4(SYS_rt_tgsigqueueinfo, sys0(SYS_getpid), os_gettid(), SIGSEGV, &info);
 }
 
+static enum fault_result serve(struct mm *mm, uintptr_t addr, bool write)
+{
+	u32 shard = gate_enter(&core_gate);
+	enum fault_result result = handle_mm_fault(mm, vm_vpn(&mm->vm, addr), write);
+
+	gate_leave(&core_gate, shard);
+	return result;
+}
+
 enum signal_outcome fault_signal(struct mm *mm, const siginfo_t *info, void *ucontext,
 				 void (*out_of_memory)(const char *why))
 {
@@ -73,7 +83,7 @@ enum signal_outcome fault_signal(struct mm *mm, const siginfo_t *info, void *uco
 
 	if (info->si_code <= 0 || !vm_owns(&mm->vm, addr))
 		return SIGNAL_NOT_OURS;
-	switch (handle_mm_fault(mm, vm_vpn(&mm->vm, addr), uc->uc_mcontext.gregs[REG_ERR] & ERROR_CODE_WRITE)) {
+	switch (serve(mm, addr, uc->uc_mcontext.gregs[REG_ERR] & ERROR_CODE_WRITE)) {
 	case FAULT_DONE:
 	case FAULT_RETRY:
 		break;

@@ -439,8 +439,7 @@ static int adopt_area(struct mm *mm, const struct area *area)
 	return 0;
 }
 
-/* All of the window but what others have mapped in it. */
-static int manage_window(struct mm *mm)
+int mm_manage_window(struct mm *mm)
 {
 	u32 at = 0, nr_areas = atomic32_read(&mm->areas.nr);
 	int ret = 0;
@@ -474,7 +473,7 @@ static int adopt_locked(struct mm *mm)
 	if (!ret && mm->on_adopt)
 		ret = mm->on_adopt(mm);
 	if (!ret)
-		ret = manage_window(mm);
+		ret = mm_manage_window(mm);
 	for (u32 i = 0; !ret && i < atomic32_read(&mm->areas.nr); i++) {
 		if (!(mm->areas.areas[i].prot & VM_FOREIGN))
 			ret = adopt_area(mm, &mm->areas.areas[i]);

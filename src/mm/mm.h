@@ -80,6 +80,9 @@ u64 mm_default_swap_bytes(const struct mm *mm);
 int must_check mm_adopt(struct mm *mm);
 bool mm_is_adopted(const struct mm *mm);
 
+/* Registers all of the window but what others have mapped in it. Context: areas.lock held. */
+int must_check mm_manage_window(struct mm *mm);
+
 /*
  * Keeps one mapped page where it is. -EAGAIN: fault it in (handle_mm_fault) and try again; before adoption the page
  * must have been touched. -EFAULT: not mapped with these rights; -ENOMEM: half of the limit is held already.

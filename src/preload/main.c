@@ -16,9 +16,11 @@
 #include "base/parse.h"
 #include "base/print.h"
 #include "base/syscall.h"
+#include "fault/gate.h"
 #include "fault/hold.h"
 #include "fault/net.h"
 #include "fault/signal.h"
+#include "mm/fork.h"
 #include "preload/env.h"
 #include "preload/mm.h"
 #include "preload/quiesce.h"
@@ -40,18 +42,35 @@ static bool net_is_armed;
 
 /* ---- signals ---- */
 
-/* SIGSYS stays open: a thread that waits for a lock of ours can still be parked by the adopter (quiesce.h). */
-u64 shim_block_signals(void)
+/*
+ * SIGSYS stays open: a thread that waits for a lock of ours can still be parked by the adopter (quiesce.h). SIGBUS too:
+ * libc touches the heap between the handlers of fork.
+ */
+static u64 block_signals(void)
 {
-	u64 mask = ~((u64)1 << (SIGSYS - 1)), old = 0;
+	u64 mask = ~((u64)1 << (SIGSYS - 1) | (u64)1 << (SIGBUS - 1)), old = 0;
 
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &old, sizeof(mask));
 	return old;
 }
 
-void shim_restore_signals(u64 mask)
+static void restore_signals(u64 mask)
 {
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+}
+
+struct shim_visit shim_enter(void)
+{
+	struct shim_visit visit = { .mask = block_signals() };
+
+	visit.shard = gate_enter(&core_gate);
+	return visit;
+}
+
+void shim_leave(struct shim_visit visit)
+{
+	gate_leave(&core_gate, visit.shard);
+	restore_signals(visit.mask);
 }
 
 static void on_sigbus(int sig, siginfo_t *info, void *ucontext)
@@ -74,21 +93,81 @@ static void net_release_range(uintptr_t addr, size_t len)
 	release_range(&the_mm, addr, len);
 }
 
+static _Noreturn void give_up(const char *what, int err)
+{
+	print_err("pid %d: %s (error %d); see `weir probe`", (int)sys0(SYS_getpid), what, -err);
+	sys1(SYS_exit_group, STATUS_CANNOT);
+	__builtin_unreachable();
+}
+
+/* ---- fork ---- */
+
+/* The thread that is forking, from prepare to end, and its signal mask. Written with the gate closed. */
+static struct atomic32 forking_tid;
+static u64 fork_mask;
+
+/* Nobody else is in the core from here on; what this thread touches on its way to the system call is still served. */
+static void fork_prepare(void)
+{
+	u64 mask = block_signals();
+
+	gate_close(&core_gate);
+	fork_mask = mask;
+	mm_fork_begin(&the_mm);
+	signals_fork_begin();
+	threads_fork_begin();
+	atomic32_set(&forking_tid, sync_thread_id());
+}
+
+static void fork_parent(void)
+{
+	u64 mask = fork_mask;
+
+	atomic32_set(&forking_tid, 0);
+	threads_fork_end(false);
+	signals_fork_end(false);
+	mm_fork_parent(&the_mm);
+	gate_open(&core_gate);
+	restore_signals(mask);
+}
+
+/* As early as possible: whatever libc touches next must be served. */
+static void fork_child(void)
+{
+	static struct mm_stats child_stats;
+	u64 mask = fork_mask;
+	int ret;
+
+	if (!atomic32_read(&forking_tid))
+		return; /* done at the system call already */
+	atomic32_set(&forking_tid, 0);
+	threads_fork_end(true);
+	signals_fork_end(true);
+	ret = mm_fork_child(&the_mm, &child_stats);
+	if (ret)
+		give_up("memory cannot be managed in a forked child", ret);
+	gate_open_in_child(&core_gate);
+	restore_signals(mask);
+}
+
 /*
- * A child would have no userfaultfd on its copy of the window and read pages that are out as zeros: refused, and said
- * once. Before adoption the window is ordinary memory, and a child is as good as its parent.
+ * fork at the system call, from the SIGSYS handler. Reached through libc, prepare has run and the parent's end will;
+ * a bare clone has neither. The child is made whole here in both cases, as libc touches the heap before it calls
+ * anybody.
  */
 static long net_fork(long nr, const long args[6])
 {
-	static struct atomic32 told;
+	bool prepared = atomic32_read(&forking_tid) == sync_thread_id();
+	long ret;
 
-	if (mm_is_adopted(&the_mm)) {
-		if (!atomic32_xchg_acquire(&told, 1))
-			print_err("pid %d: fork refused: not possible once the program has passed its memory limit; "
-				  "posix_spawn and vfork work, or raise --memory", (int)sys0(SYS_getpid));
-		return -ENOSYS;
-	}
-	return sys6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+	if (!prepared)
+		fork_prepare();
+	ret = sys6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+	if (ret == 0)
+		fork_child();
+	else if (!prepared)
+		fork_parent();
+	return ret;
 }
 
 static bool net_chain(int sig, void *info, void *ucontext)
@@ -110,42 +189,6 @@ static const struct net_ops net_ops = {
 	.signal_call = signals_call,
 	.chain = net_chain,
 };
-
-/* ---- fork before adoption ---- */
-
-/* The forking thread's mask between prepare and end. Guarded by areas.lock. */
-static u64 fork_mask;
-
-/* The areas must be whole in the child, and the locks free. Signals stay blocked for as long as they are held. */
-static void fork_prepare(void)
-{
-	u64 mask = shim_block_signals();
-
-	mutex_lock(&the_mm.areas.lock);
-	fork_mask = mask;
-	signals_fork_begin();
-	threads_fork_begin();
-}
-
-static void fork_end(bool child)
-{
-	u64 mask = fork_mask;
-
-	threads_fork_end(child);
-	signals_fork_end(child);
-	mutex_unlock(&the_mm.areas.lock);
-	shim_restore_signals(mask);
-}
-
-static void fork_parent(void)
-{
-	fork_end(false);
-}
-
-static void fork_child(void)
-{
-	fork_end(true);
-}
 
 /* ---- adoption ---- */
 
@@ -183,13 +226,6 @@ static int on_adopt(struct mm *mm)
 }
 
 /* ---- the beginning ---- */
-
-static _Noreturn void give_up(const char *what, int err)
-{
-	print_err("pid %d: %s (error %d); see `weir probe`", (int)sys0(SYS_getpid), what, -err);
-	sys1(SYS_exit_group, STATUS_CANNOT);
-	__builtin_unreachable();
-}
 
 static u64 env_bytes(const char *name)
 {

@@ -18,6 +18,9 @@
 #define MADV_COLD 20
 #define MADV_PAGEOUT 21
 #endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
@@ -57,32 +60,32 @@ static bool window_range(const struct mm *mm, uintptr_t addr, size_t len, vpn_t 
 
 static long map_fixed(struct mm *mm, vpn_t start, u32 nr, int prot)
 {
-	u64 mask = shim_block_signals();
+	struct shim_visit visit = shim_enter();
 	long ret = mm_map_fixed(mm, start, nr, to_vm_prot(prot));
 
-	shim_restore_signals(mask);
+	shim_leave(visit);
 	return ret ? ret : (long)vm_address(&mm->vm, start);
 }
 
 static long map_anywhere(struct mm *mm, u32 nr, int prot)
 {
 	vpn_t start;
-	u64 mask = shim_block_signals();
+	struct shim_visit visit = shim_enter();
 	long ret = mm_map(mm, nr, 1, to_vm_prot(prot), &start);
 
-	shim_restore_signals(mask);
+	shim_leave(visit);
 	return ret ? ret : (long)vm_address(&mm->vm, start);
 }
 
 /* Something that is not ours at a fixed place in the window: the range is the kernel's until it is unmapped. */
 static long map_foreign(struct mm *mm, vpn_t start, u32 nr, const long args[6])
 {
-	u64 mask = shim_block_signals();
+	struct shim_visit visit = shim_enter();
 	long ret = mm_map_foreign(mm, start, nr);
 
 	if (!ret)
 		ret = sys6(SYS_mmap, args[0], args[1], args[2], args[3], args[4], args[5]);
-	shim_restore_signals(mask);
+	shim_leave(visit);
 	return ret;
 }
 
@@ -120,22 +123,22 @@ static long do_mmap(struct mm *mm, const long args[6])
 static long do_munmap(struct mm *mm, uintptr_t addr, size_t len)
 {
 	vpn_t start;
-	u64 mask;
+	struct shim_visit visit;
 	u32 nr;
 	long ret;
 
 	if (!window_range(mm, addr, len, &start, &nr))
 		return -EINVAL;
-	mask = shim_block_signals();
+	visit = shim_enter();
 	ret = mm_unmap(mm, start, nr);
-	shim_restore_signals(mask);
+	shim_leave(visit);
 	return ret;
 }
 
 static long do_mprotect(struct mm *mm, uintptr_t addr, size_t len, int prot)
 {
 	vpn_t start;
-	u64 mask;
+	struct shim_visit visit;
 	u32 nr;
 	long ret;
 
@@ -147,9 +150,9 @@ static long do_mprotect(struct mm *mm, uintptr_t addr, size_t len, int prot)
 		return -ENOMEM;
 	if (mm_is_foreign(mm, start))
 		return sys3(SYS_mprotect, addr, len, prot);
-	mask = shim_block_signals();
+	visit = shim_enter();
 	ret = mm_protect(mm, start, nr, to_vm_prot(prot));
-	shim_restore_signals(mask);
+	shim_leave(visit);
 	return ret;
 }
 
@@ -170,7 +173,7 @@ static long do_madvise(struct mm *mm, uintptr_t addr, size_t len, int advice)
 {
 	vpn_t start;
 	long ret = 0;
-	u64 mask;
+	struct shim_visit visit;
 	u32 nr;
 
 	if (addr % PAGE_SIZE)
@@ -181,9 +184,15 @@ static long do_madvise(struct mm *mm, uintptr_t addr, size_t len, int advice)
 		return -ENOMEM;
 	if (mm_is_foreign(mm, start))
 		return sys3(SYS_madvise, addr, len, advice);
+	/* A child always gets all of the window: a hole would be a place that its copy of the tables knows nothing of. */
+	if (advice == MADV_DONTFORK || advice == MADV_DOFORK)
+		return 0;
+	/* What a fork or a touch would have to know of us is refused as older kernels do; programs have another way. */
+	if (advice == MADV_WIPEONFORK || advice == MADV_GUARD_INSTALL)
+		return -EINVAL;
 	if (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE)
 		return populate(mm, addr, len, advice == MADV_POPULATE_WRITE);
-	mask = shim_block_signals();
+	visit = shim_enter();
 	if (!mm_is_mapped(mm, start, nr))
 		ret = -ENOMEM;
 	else if (advice == MADV_DONTNEED || advice == MADV_FREE)
@@ -196,7 +205,7 @@ static long do_madvise(struct mm *mm, uintptr_t addr, size_t len, int advice)
 		ret = mm_will_need(mm, start, nr);
 	else if (!mm_is_adopted(mm))
 		ret = sys3(SYS_madvise, addr, len, advice); /* the kernel's own affair still */
-	shim_restore_signals(mask);
+	shim_leave(visit);
 	return ret;
 }
 
@@ -205,14 +214,14 @@ static bool grow_in_place(struct mm *mm, vpn_t start, u32 nr, u32 new_nr)
 {
 	vpn_t tail = { start.val + nr };
 	unsigned int prot;
-	u64 mask;
+	struct shim_visit visit;
 	bool done;
 
 	if ((u64)start.val + new_nr > mm->vm.nr_pages || !mm_prot_of(mm, start, &prot))
 		return false;
-	mask = shim_block_signals();
+	visit = shim_enter();
 	done = mm_is_free(mm, tail, new_nr - nr) && mm_map_fixed(mm, tail, new_nr - nr, prot) == 0;
-	shim_restore_signals(mask);
+	shim_leave(visit);
 	return done;
 }
 

@@ -14,8 +14,13 @@
  */
 struct mm *shim_mm(void);
 
-/* Blocks all signals, returns the mask to give back: around everything that takes the core's locks. */
-u64 shim_block_signals(void);
-void shim_restore_signals(u64 mask);
+/* Around every call of the core: signals are blocked, as it takes locks, and fork is kept out (fault/gate.h). */
+struct shim_visit {
+	u64 mask;
+	u32 shard;
+};
+
+struct shim_visit shim_enter(void);
+void shim_leave(struct shim_visit visit);
 
 #define SHIM_EXPORT __attribute__((visibility("default")))

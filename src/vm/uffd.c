@@ -143,17 +143,47 @@ static int fd_raise(int fd)
 	return (int)high;
 }
 
+/* The descriptor `fd`, or an error, in place of what stands at `place` (-1: anywhere). */
+static int fd_put(long fd, int place)
+{
+	if (is_error(fd))
+		return -1;
+	if (place < 0)
+		return fd_raise((int)fd);
+	if (fd != place) {
+		sys3(SYS_dup3, fd, place, O_CLOEXEC);
+		sys1(SYS_close, fd);
+	}
+	return place;
+}
+
+/* Descriptors of this process's own address space; those of a parent would act on the parent's. */
+static int open_descriptors(struct vm *vm)
+{
+	long fd = uffd_choose(vm);
+
+	if (is_error(fd))
+		return (int)fd;
+	vm->uffd = fd_put(fd, vm->uffd);
+	vm->pagemap = fd_put(sys4(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0), vm->pagemap);
+	return 0;
+}
+
+int vm_fork_child(struct vm *vm)
+{
+	int ret = open_descriptors(vm);
+
+	return ret ? ret : (int)uffd_register(vm, vm->frames, (size_t)vm->nr_steal_frames << PAGE_SHIFT);
+}
+
 int vm_register(struct vm *vm)
 {
 	long ret;
 
 	must(!vm->registered);
-	ret = uffd_choose(vm);
-	if (is_error(ret))
+	ret = open_descriptors(vm);
+	if (ret)
 		return (int)ret;
-	vm->uffd = fd_raise((int)ret);
-	ret = sys4(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
-	vm->pagemap = is_error(ret) ? -1 : fd_raise((int)ret);
 	ret = uffd_register(vm, vm->frames, (size_t)vm->nr_steal_frames << PAGE_SHIFT);
 	if (is_error(ret)) {
 		sys1(SYS_close, vm->uffd);
@@ -264,6 +294,12 @@ int vm_unprotect(struct vm *vm, vpn_t vpn, u32 nr)
 {
 	must(vpn.val + nr <= vm->nr_pages);
 	return (int)uffd_protect(vm, vm_address(vm, vpn), nr, false);
+}
+
+int vm_protect(struct vm *vm, vpn_t vpn, u32 nr)
+{
+	must(vpn.val + nr <= vm->nr_pages);
+	return (int)uffd_protect(vm, vm_address(vm, vpn), nr, true);
 }
 
 /* pagemap's bits 63 (present) and 62 (in the kernel's swap): either way the kernel has the page. */

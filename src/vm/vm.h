@@ -73,6 +73,9 @@ int must_check vm_register(struct vm *vm);
 int must_check vm_manage(struct vm *vm, vpn_t vpn, u32 nr);
 int must_check vm_restore(struct vm *vm, vpn_t vpn, u32 nr);
 
+/* In a forked child of a registered vm: as vm_register, on the same descriptor numbers. vm_manage is due again. */
+int must_check vm_fork_child(struct vm *vm);
+
 /* Zero-filled memory for the core's tables, costs nothing until touched; NULL if there is no address space. */
 void *vm_table_alloc(size_t bytes);
 void vm_table_free(void *table, size_t bytes);
@@ -89,8 +92,9 @@ long must_check vm_install(struct vm *vm, vpn_t vpn, const void *src, u32 nr, bo
  */
 long must_check vm_steal(struct vm *vm, vpn_t vpn, frame_t frame, u32 nr);
 
-/* Lets present pages be written again. */
+/* Lets present pages be written again; the opposite. 0 or -errno. */
 int must_check vm_unprotect(struct vm *vm, vpn_t vpn, u32 nr);
+int must_check vm_protect(struct vm *vm, vpn_t vpn, u32 nr);
 
 /* Drops pages: absent afterwards. vm_zap_frames likewise for frames. Cannot fail on valid ranges. */
 void vm_zap(struct vm *vm, vpn_t vpn, u32 nr);
