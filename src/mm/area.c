@@ -45,7 +45,7 @@ __attribute__((no_sanitize("thread"))) bool area_find(struct area_set *set, vpn_
 		bool found;
 
 		if (before & 1) {
-			atomic_pause();
+			sync_wait32(&set->seq, before);
 			continue;
 		}
 		nr = atomic32_read(&set->nr);
@@ -78,6 +78,7 @@ static void area_write_end(struct area_set *set)
 {
 	atomic32_store_release(&set->seq, atomic32_read(&set->seq) + 1);
 	atomic_full_barrier(); /* even before the zapper looks at any PTE */
+	sync_wake32_all(&set->seq);
 }
 
 bool area_find_gap(struct area_set *set, u32 nr_pages, u32 nr, u32 align, vpn_t *start)

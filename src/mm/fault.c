@@ -13,6 +13,7 @@
 
 #include <errno.h>
 
+#include "base/mutation.h"
 #include "mm/area.h"
 #include "mm/budget.h"
 #include "mm/frames.h"
@@ -93,7 +94,7 @@ static enum fault_result do_anonymous_page(struct mm *mm, vpn_t vpn)
 		return FAULT_OOM;
 
 	ptes[0] = pte_lock(mm, vpn);
-	if (!pte_is_none(ptes[0]) || !area_unchanged(&mm->areas, seq)) {
+	if (!pte_is_none(ptes[0]) || !(area_unchanged(&mm->areas, seq) || mutate(MUTATE_AREA_UNCHECKED))) {
 		pte_unlock(mm, vpn, ptes[0]);
 		budget_uncharge(mm, run);
 		return FAULT_RETRY;
@@ -127,8 +128,10 @@ static enum fault_result do_wp_page(struct mm *mm, vpn_t vpn)
 	enum fault_result result = FAULT_DONE;
 
 	if (pte_is_present(pte) && pte_is_clean(pte)) {
-		swap_free(mm, pte_to_swp_entry(pte));
-		pte &= ~(PTE_CLEAN | PTE_ENTRY_MASK);
+		if (!mutate(MUTATE_WP_KEEPS_SLOT) && !mutate(MUTATE_WP_STAYS_CLEAN))
+			swap_free(mm, pte_to_swp_entry(pte));
+		if (!mutate(MUTATE_WP_STAYS_CLEAN))
+			pte &= ~(PTE_CLEAN | PTE_ENTRY_MASK);
 		if (vm_unprotect(&mm->vm, vpn, 1))
 			result = FAULT_LOST;
 		mm_stats_add(mm->stats, STAT_FAULT_WRITE, 1);
@@ -173,7 +176,7 @@ static bool keeps_slot(struct mm *mm, bool write)
 enum fault_result install_page(struct mm *mm, vpn_t vpn, u64 pte, const void *data, bool keep)
 {
 	swp_entry_t entry = pte_to_swp_entry(pte);
-	long ret = vm_install(&mm->vm, vpn, data, 1, keep);
+	long ret = vm_install(&mm->vm, vpn, data, 1, keep && !mutate(MUTATE_CLEAN_WRITABLE));
 	u64 new = keep ? pte_make_clean(entry) : PTE_PRESENT;
 
 	if (ret != 1) {
@@ -207,14 +210,16 @@ static enum fault_result do_swap_page_direct(struct mm *mm, vpn_t vpn, u64 orig_
 	u64 pte;
 
 	/* The slot cannot change hands any more, but it may have before the pin: does the PTE still name it? */
-	if (!pte_same(pte_read(mm, vpn), orig_pte))
+	if (!pte_same(pte_read(mm, vpn), orig_pte) && !mutate(MUTATE_SKIP_LOOK))
 		goto out;
+	if (mutate(MUTATE_UNPIN_EARLY))
+		swap_unclaim(mm, entry);
 	if (swap_read(mm, entry, page)) {
 		result = FAULT_IO_ERROR;
 		goto out;
 	}
 	pte = pte_lock(mm, vpn);
-	if (!pte_same(pte, orig_pte)) {
+	if (!pte_same(pte, orig_pte) && !mutate(MUTATE_SKIP_PTE_SAME)) {
 		pte_unlock(mm, vpn, pte);
 		goto out;
 	}
@@ -222,15 +227,17 @@ static enum fault_result do_swap_page_direct(struct mm *mm, vpn_t vpn, u64 orig_
 	if (result == FAULT_DONE && !keep)
 		swap_free(mm, entry);
 out:
-	swap_unclaim(mm, entry);
+	if (!mutate(MUTATE_UNPIN_EARLY))
+		swap_unclaim(mm, entry);
 	if (result == FAULT_DONE)
 		mm_stats_add(mm->stats, STAT_FAULT_DIRECT, 1);
 	return result;
 }
 
 /* Reads the slot into a frame in the swap cache, which is left locked. -EEXIST: it is pinned or in the cache now. */
-static int read_into_cache(struct mm *mm, swp_entry_t entry, u64 *word)
+static int read_into_cache(struct mm *mm, vpn_t vpn, u64 orig_pte, u64 *word)
 {
+	swp_entry_t entry = pte_to_swp_entry(orig_pte);
 	frame_t frame = frame_read_get(mm);
 	struct atomic64 *slot = swap_slot(mm, entry);
 	bool detached;
@@ -241,13 +248,16 @@ static int read_into_cache(struct mm *mm, swp_entry_t entry, u64 *word)
 		return ret;
 	}
 	*word = slot_read(slot); /* ours: locked */
-	ret = swap_read(mm, entry, vm_frame_data(&mm->vm, frame));
+	/* As in do_swap_page_direct(): an error must not be another page's. */
+	ret = -ESTALE;
+	if (pte_same(pte_read(mm, vpn), orig_pte))
+		ret = swap_read(mm, entry, vm_frame_data(&mm->vm, frame));
 	if (!ret)
 		return 0;
 	swap_finish(mm, entry, slot_cache_remove(slot, 0, &detached));
 	must(detached);
 	frame_read_put(mm, frame);
-	return -EIO;
+	return ret == -ESTALE ? ret : -EIO;
 }
 
 /*
@@ -264,7 +274,7 @@ static enum fault_result do_swap_page_cached(struct mm *mm, vpn_t vpn, u64 orig_
 	int ret = slot_cache_lock(slot, &word);
 
 	if (ret == -ENOENT)
-		ret = read_into_cache(mm, entry, &word);
+		ret = read_into_cache(mm, vpn, orig_pte, &word);
 	if (ret == -EAGAIN || ret == -EEXIST) {
 		swap_relax(mm, entry);
 		return FAULT_RETRY;
@@ -274,7 +284,7 @@ static enum fault_result do_swap_page_cached(struct mm *mm, vpn_t vpn, u64 orig_
 
 	pte = pte_lock(mm, vpn);
 	if (pte_same(pte, orig_pte)) {
-		keep = !(word & SLOT_DIRTY) && keeps_slot(mm, write);
+		keep = (!(word & SLOT_DIRTY) || mutate(MUTATE_KEEP_DIRTY)) && keeps_slot(mm, write);
 		result = install_page(mm, vpn, pte, vm_frame_data(&mm->vm, (frame_t){ slot_frame(word) }), keep);
 	} else {
 		pte_unlock(mm, vpn, pte);
@@ -289,6 +299,8 @@ static enum fault_result do_swap_page_cached(struct mm *mm, vpn_t vpn, u64 orig_
 		slot_cache_unlock(slot);
 		return result;
 	}
+	if (mutate(MUTATE_TAKE_BACK_NO_PUT))
+		keep = true;
 	swap_finish(mm, entry, slot_cache_remove(slot, result == FAULT_DONE && !keep, &detached));
 	if (detached && frame_is_read(mm, (frame_t){ slot_frame(word) }))
 		frame_read_put(mm, (frame_t){ slot_frame(word) });

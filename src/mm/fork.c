@@ -14,7 +14,7 @@ void mm_fork_begin(struct mm *mm)
 	mutex_lock(&mm->areas.lock);
 	mutex_lock(&mm->swap_lock);
 	kswapd_stop(mm);
-	must(!mm_is_adopted(mm) || (u32)__builtin_popcountll(atomic64_read(&mm->frames.free_runs)) == mm->frames.nr_runs);
+	must((u32)__builtin_popcountll(atomic64_read(&mm->frames.free_runs)) == mm->frames.nr_runs);
 }
 
 /* Without its thread the mm still works: faulting threads reclaim themselves. */

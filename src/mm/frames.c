@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "base/mutation.h"
 #include "mm/budget.h"
 
 _Static_assert(FRAME_RUNS_MAX <= 64 && READ_FRAMES <= 64, "each pool is one word of bits");
@@ -49,7 +50,8 @@ static void bit_put(struct frame_pool *pool, struct atomic64 *bits, u32 bit)
 	u64 old = atomic64_fetch_or(bits, (u64)1 << bit);
 
 	must(!(old & (u64)1 << bit));
-	atomic32_add_return(&pool->waiters, 1);
+	if (!mutate(MUTATE_FRAME_NO_BUMP))
+		atomic32_add_return(&pool->waiters, 1);
 	if (old == 0)
 		sync_wake32_all(&pool->waiters);
 }

@@ -554,20 +554,41 @@ static int unuse_page(struct mm *mm, struct swap_info *si, vpn_t vpn)
 	return fault_errno(handle_mm_fault(mm, vpn, true));
 }
 
+/* What is left is pinned or in the swap cache: sleeps until one such slot is let go. */
+static void unuse_wait(struct swap_info *si)
+{
+	struct atomic32 never = { 0 };
+
+	for (u32 i = 0; i < si->nr_slots; i++) {
+		u64 word = slot_read(&si->table[i]);
+
+		if (word & SLOT_HAS_CACHE) {
+			slot_wait_cached(&si->table[i], word);
+			return;
+		}
+	}
+	sync_wait32_timeout(&never, 0, 1000000);
+}
+
 /* try_to_unuse: there is no map from slots to pages, so all touched PTEs are looked at, until no slot is in use. */
 static int unuse_all(struct mm *mm, struct swap_info *si)
 {
 	int ret = 0;
 
-	for (int pass = 0; pass < SWAPOFF_PASSES_MAX && !ret && atomic64_read(&si->used); pass++) {
+	for (int pass = 0; pass < SWAPOFF_PASSES_MAX && !ret; pass++) {
+		/* Not looked at again: who comes too late for a slot is counted for a moment, too. */
+		if (!atomic64_read(&si->used))
+			return 0;
 		for (u32 at = 0; at < mm->vm.nr_pages && !ret; at++) {
 			if (at % PTES_PER_PAGE == 0 && !atomic32_read(&mm->pte_touched[at / PTES_PER_PAGE]))
 				at += PTES_PER_PAGE - 1;
 			else
 				ret = unuse_page(mm, si, (vpn_t){ at });
 		}
+		if (!ret && atomic64_read(&si->used))
+			unuse_wait(si);
 	}
-	return !ret && atomic64_read(&si->used) ? -ENOMEM : ret;
+	return ret ? ret : -ENOMEM;
 }
 
 int mm_swapoff(struct mm *mm, const char *name)

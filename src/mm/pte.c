@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "mm/pte.h"
 
+#include "base/mutation.h"
 #include "mm/budget.h"
 
 /* The first write to a page of the table makes it real memory: charge it. */
@@ -71,9 +72,9 @@ void pte_unlock(struct mm *mm, vpn_t vpn, u64 pte)
 	check(pte_is_valid(pte));
 	do {
 		must(old & PTE_LOCKED);
-		new = (pte_without_lock(pte) & ~PTE_HOLD_MASK) | (old & PTE_HOLD_MASK);
+		new = (pte_without_lock(pte) & ~PTE_HOLD_MASK) | (mutate(MUTATE_HOLDS_LOST) ? 0 : old & PTE_HOLD_MASK);
 	} while (!atomic64_cas_release(word, &old, new));
-	if (old & PTE_WAITERS)
+	if ((old & PTE_WAITERS) && !mutate(MUTATE_PTE_NO_WAKE))
 		sync_wake64(word);
 }
 
@@ -85,7 +86,7 @@ bool pte_hold(struct mm *mm, vpn_t vpn, bool write, bool untouched_ok)
 	pte_touch(mm, vpn);
 	old = atomic64_read(word);
 	do {
-		if ((old & PTE_LOCKED) || (write && pte_is_clean(old)))
+		if (((old & PTE_LOCKED) && !mutate(MUTATE_HOLD_LOCKED)) || (write && pte_is_clean(old)))
 			return false;
 		if (!pte_is_present(old) && !(untouched_ok && pte_is_none(old)))
 			return false;

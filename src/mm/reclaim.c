@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "base/mutation.h"
 #include "mm/budget.h"
 #include "mm/fault.h"
 #include "mm/frames.h"
@@ -41,7 +42,7 @@ static bool victim_lock(struct mm *mm, vpn_t vpn, struct victim *v)
 	if (!pte_trylock(mm, vpn, &v->pte))
 		return false;
 	v->vpn = vpn;
-	if (pte_is_present(v->pte) && !pte_is_held(v->pte))
+	if (pte_is_present(v->pte) && (!pte_is_held(v->pte) || mutate(MUTATE_EVICT_HELD)))
 		return true;
 	pte_unlock(mm, vpn, v->pte);
 	return false;
@@ -295,7 +296,8 @@ static void write_frame(struct mm *mm, struct reclaim_run *run, frame_t frame)
 	if (ret == -ENOENT)
 		return; /* taken back or dropped */
 	if (slot_count(slot_read(slot)) > 0 && swap_write(mm, entry, vm_frame_data(&mm->vm, frame))) {
-		put_back(mm, frame);
+		if (!mutate(MUTATE_NO_PUT_BACK))
+			put_back(mm, frame);
 		run->failed++;
 	} else {
 		run->freed++;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/mutation.h"
 #include "mm/budget.h"
 
 enum {
@@ -141,7 +142,7 @@ static void charge_high_water(struct mm *mm, struct swap_info *si, u32 slot)
 
 static u32 swap_alloc_from(struct mm *mm, struct swap_info *si, swp_entry_t *entries, u32 nr)
 {
-	u32 owner = sync_thread_id(), got;
+	u32 owner = sync_owner_id(), got;
 	u32 slots[FRAME_RUN];
 
 	must(nr <= FRAME_RUN);
@@ -179,10 +180,12 @@ void swap_finish(struct mm *mm, swp_entry_t entry, enum slot_left left)
 
 	if (left != SLOT_LAST)
 		return;
-	if (si->dev_flags & SWAP_DISCARD)
+	if ((si->dev_flags & SWAP_DISCARD) && !mutate(MUTATE_DISCARD_LATE))
 		si->dev->ops->discard(si->dev, swp_offset(entry));
 	slot_release(swap_slot(mm, entry));
 	map_give(&si->map, swp_offset(entry));
+	if (mutate(MUTATE_DISCARD_LATE))
+		si->dev->ops->discard(si->dev, swp_offset(entry));
 	atomic64_fetch_sub(&mm->stats->swapped, 1);
 	atomic64_fetch_sub(&si->used, 1);
 }
@@ -194,7 +197,7 @@ void swap_free(struct mm *mm, swp_entry_t entry)
 
 int swapcache_prepare(struct mm *mm, swp_entry_t entry)
 {
-	return slot_prepare(swap_slot(mm, entry), sync_thread_id());
+	return slot_prepare(swap_slot(mm, entry), sync_owner_id());
 }
 
 void swapcache_clear(struct mm *mm, swp_entry_t entry)
@@ -334,7 +337,6 @@ void swap_set_state(struct swap_info *si, enum swap_state state)
 void swap_remove(struct swap_info *si)
 {
 	must(atomic32_read(&si->state) != SWAP_ON);
-	must(atomic64_read(&si->used) == 0);
 	swap_set_state(si, SWAP_OFF);
 	si->dev->ops->close(si->dev);
 	si->dev = NULL;

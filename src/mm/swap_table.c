@@ -4,12 +4,13 @@
 #include <errno.h>
 
 #include "base/assert.h"
+#include "base/mutation.h"
 #include "sync/wait.h"
 
 /* After a step that ended a pin or lock and cleared WAITERS: `old` is the word before it. */
 static void slot_wake(struct atomic64 *slot, u64 old)
 {
-	if (old & SLOT_WAITERS)
+	if ((old & SLOT_WAITERS) && !mutate(MUTATE_SLOT_NO_WAKE))
 		sync_wake64(slot);
 }
 
@@ -111,7 +112,7 @@ enum slot_left slot_put(struct atomic64 *slot)
 		must(slot_count(old) > 0);
 		new = old - 1;
 		left = SLOT_IN_USE;
-		if (!(old & SLOT_HAS_CACHE))
+		if (!(old & SLOT_HAS_CACHE) || mutate(MUTATE_FREE_PINNED))
 			new = slot_given_up(new, &left);
 		/* Acquire: the last user discards what the last pin holder left there. */
 	} while (!atomic64_cas_acquire(slot, &old, new));
@@ -127,7 +128,8 @@ void slot_publish(struct atomic64 *slot, u32 frame, bool dirty)
 		must((old & SLOT_HAS_CACHE) && !slot_is_cached(old));
 		new = slot_without_pin(old) | SLOT_HAS_CACHE | SLOT_FRAME | (dirty ? SLOT_DIRTY : 0) | slot_high(frame);
 	} while (!atomic64_cas_release(slot, &old, new));
-	slot_wake(slot, old);
+	if (!mutate(MUTATE_PUBLISH_NO_WAKE))
+		slot_wake(slot, old);
 }
 
 int slot_cache_add(struct atomic64 *slot, u32 frame)
@@ -209,7 +211,7 @@ int slot_writeback_end(struct atomic64 *slot, enum slot_left *left)
 
 	do {
 		must(old & SLOT_WRITEBACK);
-		if (old & SLOT_LOCKED)
+		if ((old & SLOT_LOCKED) && !mutate(MUTATE_DETACH_LOCKED))
 			return -EAGAIN;
 		new = slot_given_up(old, left);
 	} while (!atomic64_cas_acq_rel(slot, &old, new));
@@ -220,6 +222,16 @@ int slot_writeback_end(struct atomic64 *slot, enum slot_left *left)
 void slot_wait(struct atomic64 *slot, u64 seen)
 {
 	if (!slot_is_busy(seen))
+		return;
+	if (!(seen & SLOT_WAITERS) && !mutate(MUTATE_SLEEP_UNANNOUNCED) &&
+	    !atomic64_cas_relaxed(slot, &seen, seen | SLOT_WAITERS))
+		return;
+	sync_wait64(slot, (u32)(seen | SLOT_WAITERS));
+}
+
+void slot_wait_cached(struct atomic64 *slot, u64 seen)
+{
+	if (!(seen & SLOT_HAS_CACHE))
 		return;
 	if (!(seen & SLOT_WAITERS) && !atomic64_cas_relaxed(slot, &seen, seen | SLOT_WAITERS))
 		return;

@@ -2,7 +2,7 @@
 /*
  * The swap table: one atomic word per slot, and every legal change of it. Nothing else writes the words.
  *
- *   63..32  frame number (FRAME) or id of the thread that owns the pin
+ *   63..32  frame number (FRAME) or name of the thread that owns the pin (sync_owner_id)
  *    22     DIRTY      the frame is newer than the device
  *    21     WRITEBACK  the frame is being written to the slot
  *    20     WAITERS    somebody sleeps on this word
@@ -146,3 +146,6 @@ int slot_writeback_end(struct atomic64 *slot, enum slot_left *left);
 
 /* Sleeps while the slot's word is still `seen` and busy. May return early. */
 void slot_wait(struct atomic64 *slot, u64 seen);
+
+/* The same while it is pinned or in the swap cache. */
+void slot_wait_cached(struct atomic64 *slot, u64 seen);

@@ -184,7 +184,7 @@ static long do_madvise(struct mm *mm, uintptr_t addr, size_t len, int advice)
 		return -ENOMEM;
 	if (mm_is_foreign(mm, start))
 		return sys3(SYS_madvise, addr, len, advice);
-	/* A child always gets all of the window: a hole would be a place that its copy of the tables knows nothing of. */
+	/* A child always gets all of the window: its copy of the tables knows of no holes. */
 	if (advice == MADV_DONTFORK || advice == MADV_DOFORK)
 		return 0;
 	/* What a fork or a touch would have to know of us is refused as older kernels do; programs have another way. */
