@@ -29,6 +29,7 @@ struct verb {
 	const struct option_spec *options;
 	int usage_status; /* exit status when the options are wrong */
 	bool takes_command; /* words may follow the options */
+	bool parses_itself; /* the function gets all words after the verb, options too */
 	/* argv holds what follows the options, NULL-ended. Returns the exit status. */
 	int (*function)(int argc, char **argv);
 };
@@ -37,6 +38,7 @@ extern const struct verb verb_run;
 extern const struct verb verb_probe;
 extern const struct verb verb_race;
 extern const struct verb verb_bench;
+extern const struct verb verb_check;
 
 /* Prints the line and returns `status`. verb may be NULL. Control characters are printed as '?'. */
 int cli_error(int status, const char *verb, const char *fmt, ...) printf_like(3, 4);

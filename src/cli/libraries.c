@@ -10,10 +10,14 @@
 #include "base/assert.h"
 
 #define SHIM_NAME "libweir-preload.so"
+#define CHECKER_NAME "weir-check"
 
 /* From the directory of the installed executable to that of the installed libraries; set by the build. */
 #ifndef WEIR_BINDIR_TO_LIBDIR
 #define WEIR_BINDIR_TO_LIBDIR "../lib"
+#endif
+#ifndef WEIR_BINDIR_TO_LIBEXECDIR
+#define WEIR_BINDIR_TO_LIBEXECDIR "../libexec"
 #endif
 
 #if defined(__x86_64__)
@@ -26,7 +30,8 @@
 
 const char *const allocator_names[] = { "jemalloc", "mimalloc", "none", NULL };
 
-static const char *const shim_directories[] = { "../preload", WEIR_BINDIR_TO_LIBDIR };
+static const char *const shim_directories[2] = { "../preload", WEIR_BINDIR_TO_LIBDIR };
+static const char *const checker_directories[2] = { "../../check", WEIR_BINDIR_TO_LIBEXECDIR };
 
 static const char *const library_directories[] = {
 	"/usr/lib/" MULTIARCH, "/lib/" MULTIARCH, "/usr/lib64", "/lib64", "/usr/local/lib", "/usr/lib", "/lib",
@@ -51,20 +56,31 @@ static int executable_directory(char dir[PATH_MAX])
 	return 0;
 }
 
-int library_find_shim(char path[PATH_MAX])
+/* `name` in one of two directories relative to the executable's: that of the build tree, that of the installation. */
+static int find_beside(const char *const directories[2], const char *name, int mode, char path[PATH_MAX])
 {
 	char dir[PATH_MAX], candidate[2 * PATH_MAX];
 
 	path[0] = '\0';
 	if (executable_directory(dir) < 0)
 		return -ENOENT;
-	for (size_t i = 0; i < ARRAY_SIZE(shim_directories); i++) {
-		snprintf(candidate, sizeof(candidate), "%s/%s/" SHIM_NAME, dir, shim_directories[i]);
-		if (access(candidate, R_OK) == 0 && realpath(candidate, path))
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(candidate, sizeof(candidate), "%s/%s/%s", dir, directories[i], name);
+		if (access(candidate, mode) == 0 && realpath(candidate, path))
 			return 0;
 	}
 	path[0] = '\0';
 	return -ENOENT;
+}
+
+int library_find_shim(char path[PATH_MAX])
+{
+	return find_beside(shim_directories, SHIM_NAME, R_OK, path);
+}
+
+int library_find_checker(char path[PATH_MAX])
+{
+	return find_beside(checker_directories, CHECKER_NAME, X_OK, path);
 }
 
 int library_find_allocator(enum allocator allocator, char path[PATH_MAX])

@@ -19,6 +19,9 @@ extern const char *const allocator_names[]; /* by enum allocator, NULL-ended */
 /* The shim in the build tree or in the library directory that belongs to this executable. 0 or -ENOENT. */
 int library_find_shim(char path[PATH_MAX]);
 
+/* The model checker's own executable: it has the core's functions too, over other seams. As library_find_shim. */
+int library_find_checker(char path[PATH_MAX]);
+
 /* In the standard library directories. 0 or -ENOENT. */
 int library_find_allocator(enum allocator allocator, char path[PATH_MAX]);
 

@@ -17,6 +17,7 @@ static const struct verb *const verbs[] = {
 	&verb_probe,
 	&verb_race,
 	&verb_bench,
+	&verb_check,
 };
 
 int cli_error(int status, const char *verb, const char *fmt, ...)
@@ -61,7 +62,8 @@ static const struct verb *verb_find(const char *name)
 static void verb_print_help(const struct verb *verb)
 {
 	printf("usage: weir %s %s\n\n%s.\n\n", verb->name, verb->synopsis, verb->help);
-	options_print(verb->options, stdout);
+	if (verb->options)
+		options_print(verb->options, stdout);
 	if (verb->details)
 		printf("\n%s", verb->details);
 }
@@ -101,6 +103,8 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 {
 	struct options_parsed parsed;
 
+	if (verb->parses_itself)
+		return verb->function(argc, argv);
 	if (options_parse(verb->options, argc, argv, &parsed) < 0)
 		return cli_error(verb->usage_status, verb->name, "%s", parsed.error);
 	if (parsed.help) {

@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: MIT
+#include "scenarios.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "mm/budget.h"
+#include "mm/fault.h"
+#include "mm/reclaim.h"
+#include "sim_device.h"
+
+/* A page that is read gives its slot up: swap is always more than half full. */
+#define ONE_SLOT { .nr_slots = 1, .nr_devices = 1, .discard = true }
+/* A page that is read keeps its slot. */
+#define FOUR_SLOTS { .nr_slots = 4, .nr_devices = 1, .discard = true }
+
+/* ---- what threads do ---- */
+
+static void load(u32 vpn)
+{
+	u64 value;
+
+	(void)prog_load(vpn, 0, &value);
+}
+
+static void store(u32 vpn, u64 value)
+{
+	(void)prog_store(vpn, 0, value);
+}
+
+static void pageout(u32 vpn)
+{
+	(void)mm_pageout(&world->mm, (vpn_t){ vpn }, 1);
+}
+
+static void load_0(void *arg)
+{
+	(void)arg;
+	load(0);
+}
+
+static void load_1(void *arg)
+{
+	(void)arg;
+	load(1);
+}
+
+static void store_0(void *arg)
+{
+	(void)arg;
+	store(0, B);
+}
+
+static void store_0_d(void *arg)
+{
+	(void)arg;
+	store(0, D);
+}
+
+static void store_1(void *arg)
+{
+	(void)arg;
+	store(1, C);
+}
+
+static void store_and_load_0(void *arg)
+{
+	(void)arg;
+	store(0, B);
+	load(0);
+}
+
+static void pageout_0(void *arg)
+{
+	(void)arg;
+	pageout(0);
+}
+
+static void pageout_1(void *arg)
+{
+	(void)arg;
+	pageout(1);
+}
+
+static void pageout_2(void *arg)
+{
+	(void)arg;
+	pageout(2);
+}
+
+static void pageout_3(void *arg)
+{
+	(void)arg;
+	pageout(3);
+}
+
+static void will_need_0(void *arg)
+{
+	int ret = mm_will_need(&world->mm, (vpn_t){ 0 }, 1);
+
+	(void)arg;
+	if (ret && !(world->may_fail & 1))
+		sched_found(FOUND_ERROR, "WILLNEED failed: error %d", ret);
+}
+
+static void drop_0(void *arg)
+{
+	(void)arg;
+	drop_begins(0, 1);
+	mm_drop(&world->mm, (vpn_t){ 0 }, 1);
+	drop_ends(0, 1);
+}
+
+static void unmap_0(void *arg)
+{
+	(void)arg;
+	if (mm_unmap(&world->mm, (vpn_t){ 0 }, 1))
+		sched_found(FOUND_ERROR, "munmap failed");
+}
+
+static void remap_0(void *arg)
+{
+	(void)arg;
+	drop_begins(0, 1);
+	if (mm_map_fixed(&world->mm, (vpn_t){ 0 }, 1, VM_READ | VM_WRITE))
+		sched_found(FOUND_ERROR, "mmap failed");
+	drop_ends(0, 1);
+}
+
+/* Changes the rights of a page that nobody uses: the areas' array is rewritten. */
+static void protect_7(void *arg)
+{
+	(void)arg;
+	if (mm_protect(&world->mm, (vpn_t){ 7 }, 1, VM_READ))
+		sched_found(FOUND_ERROR, "mprotect failed");
+}
+
+static void swapoff_0(void *arg)
+{
+	int ret = mm_swapoff(&world->mm, "sim0");
+
+	(void)arg;
+	if (ret)
+		sched_found(FOUND_ERROR, "swapoff failed, and there is room: error %d", ret);
+}
+
+/* As fault/hold.c does for a system call that writes to the page. */
+static void hold_0(void *arg)
+{
+	struct mm *mm = &world->mm;
+	vpn_t vpn = { 0 };
+	int ret;
+
+	(void)arg;
+	sched_fresh();
+	while ((ret = mm_hold_page(mm, vpn, true)) == -EAGAIN) {
+		if (handle_mm_fault(mm, vpn, true) != FAULT_DONE)
+			sched_found(FOUND_ERROR, "a page to be held could not be faulted in");
+	}
+	if (ret)
+		sched_found(FOUND_ERROR, "a page could not be held: error %d", ret);
+	kernel_access(0, true, C);
+	kernel_access(0, false, 0);
+	mm_release_page(mm, vpn);
+}
+
+static void hold_and_read_0(void *arg)
+{
+	struct mm *mm = &world->mm;
+	vpn_t vpn = { 0 };
+
+	(void)arg;
+	sched_fresh();
+	while (mm_hold_page(mm, vpn, false) == -EAGAIN) {
+		if (handle_mm_fault(mm, vpn, false) != FAULT_DONE)
+			sched_found(FOUND_ERROR, "a page to be held could not be faulted in");
+	}
+	kernel_access(0, false, 0);
+	mm_release_page(mm, vpn);
+}
+
+static void kswapd(void *arg)
+{
+	struct sync_thread *t = &world->mm.kswapd.thread;
+
+	(void)arg;
+	t->fn(t->arg);
+}
+
+static void load_0_then_stop(void *arg)
+{
+	(void)arg;
+	load(0);
+	kswapd_stop(&world->mm);
+}
+
+/* The write that is stuck cannot go on before this is through: the page must be had without it. */
+static void store_0_then_unstick(void *arg)
+{
+	(void)arg;
+	store(0, B);
+	sim_device_unstick(&world->device[0]);
+}
+
+/* ---- how the world stands before ---- */
+
+static void setup_nothing(void)
+{
+}
+
+static void setup_present(void)
+{
+	store(0, A);
+}
+
+static void setup_swapped(void)
+{
+	store(0, A);
+	pageout(0);
+}
+
+static void setup_clean(void)
+{
+	setup_swapped();
+	load(0);
+}
+
+static void setup_swapped_and_present(void)
+{
+	setup_swapped();
+	store(1, B);
+}
+
+static void setup_two_present(void)
+{
+	store(0, A);
+	store(1, B);
+}
+
+static void setup_three_present(void)
+{
+	setup_two_present();
+	store(2, C);
+}
+
+static void setup_stuck(void)
+{
+	setup_present();
+	world->device[0].stuck = true;
+}
+
+static void setup_read_error(void)
+{
+	setup_swapped();
+	world->device[0].fail_reads = 1;
+	world->may_fail = 1u << 0;
+}
+
+/* What page 1 becomes cannot be read back: that must never be page 0's error. */
+static void setup_bad_neighbour(void)
+{
+	setup_swapped_and_present();
+	world->device[0].bad = B;
+	world->may_fail = 1u << 1;
+}
+
+static void setup_write_error(void)
+{
+	setup_present();
+	world->device[0].fail_writes = 1;
+}
+
+static void setup_unmap(void)
+{
+	setup_swapped();
+	world->may_be_unmapped = true;
+}
+
+static void setup_unmap_untouched(void)
+{
+	world->may_be_unmapped = true;
+}
+
+/*
+ * Two pages are out, four are in, and no room is left: the faults must make some. The two of them need two pages and
+ * perhaps two frames to read into; with fewer they could take them from each other for ever.
+ */
+static void setup_tight(void)
+{
+	struct mm *mm = &world->mm;
+
+	for (u32 i = 0; i < 6; i++)
+		store(i, A + i);
+	pageout(0);
+	pageout(1);
+	world->ballast = (u32)budget_free(mm);
+	budget_charge_reclaim(mm, world->ballast);
+}
+
+/* Watermarks that so few pages can reach: the background reclaimer has something to do, and comes to an end. */
+static void setup_kswapd(void)
+{
+	struct mm *mm = &world->mm;
+
+	setup_tight();
+	mm->budget.low = mm->budget.high = 2;
+	world->ballast--;
+	budget_uncharge(mm, 1);
+}
+
+/* ---- the table ---- */
+
+#define LOAD_0 { "load", load_0 }
+#define LOAD_1 { "load", load_1 }
+#define STORE_0 { "store", store_0 }
+#define EVICT_0 { "evict", pageout_0 }
+#define EVICT_1 { "evict", pageout_1 }
+
+const struct scenario scenarios[] = {
+	{ .name = "seed", .help = "two faulters and an evictor, one slot: a stale copy comes back",
+	  .world = { .nr_slots = 1, .nr_devices = 1 }, .setup = setup_swapped,
+	  .thread = { LOAD_0, STORE_0, EVICT_0 }, .all_relaxes = true },
+	{ .name = "discard", .help = "the same, and a slot forgets its data when it is freed",
+	  .world = ONE_SLOT, .setup = setup_swapped,
+	  .thread = { LOAD_0, { "load", load_0 }, EVICT_0 } },
+	{ .name = "cache", .help = "a faulter, WILLNEED and an evictor: the page is in the swap cache for a while",
+	  .world = FOUR_SLOTS, .setup = setup_present,
+	  .thread = { LOAD_0, { "willneed", will_need_0 }, EVICT_0 }, .all_relaxes = true },
+	{ .name = "stuck", .help = "the page stays in the swap cache, as its write is stuck until a faulter has got it",
+	  .world = ONE_SLOT, .setup = setup_stuck,
+	  .thread = { { "store", store_0_then_unstick }, EVICT_0 }, .all_relaxes = true },
+	{ .name = "clean", .help = "a reader and a writer on a clean page that is being reclaimed",
+	  .world = FOUR_SLOTS, .setup = setup_clean,
+	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
+	{ .name = "unmap", .help = "a fault against munmap, the page being swapped",
+	  .world = ONE_SLOT, .setup = setup_unmap,
+	  .thread = { STORE_0, { "munmap", unmap_0 }, EVICT_0 } },
+	{ .name = "unmap-new", .help = "a first touch against munmap",
+	  .world = ONE_SLOT, .setup = setup_unmap_untouched,
+	  .thread = { STORE_0, { "munmap", unmap_0 }, EVICT_0 } },
+	{ .name = "remap", .help = "a fault against a mapping over the page",
+	  .world = ONE_SLOT, .setup = setup_unmap,
+	  .thread = { { "store, load", store_and_load_0 }, { "mmap", remap_0 }, EVICT_0 } },
+	{ .name = "drop", .help = "a fault against DONTNEED",
+	  .world = ONE_SLOT, .setup = setup_swapped,
+	  .thread = { { "store, load", store_and_load_0 }, { "drop", drop_0 }, EVICT_0 } },
+	{ .name = "swapoff", .help = "a fault against swapoff, with a second device to go to",
+	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true }, .setup = setup_swapped,
+	  .thread = { LOAD_0, { "swapoff", swapoff_0 } } },
+	{ .name = "swapoff-evict", .help = "swapoff against an evictor",
+	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true }, .setup = setup_present,
+	  .thread = { EVICT_0, { "swapoff", swapoff_0 } } },
+	{ .name = "compete", .help = "two pages, one slot",
+	  .world = ONE_SLOT, .setup = setup_swapped_and_present,
+	  .thread = { STORE_0, LOAD_1, EVICT_1 } },
+	{ .name = "tight", .help = "two faulters that must first make room",
+	  .world = { .nr_slots = 8, .nr_devices = 1, .discard = true, .budget_matters = true, .frames_matter = true },
+	  .setup = setup_tight,
+	  .thread = { LOAD_0, { "store", store_1 } } },
+	{ .name = "readers", .help = "two readers and WILLNEED on one slot, which is kept",
+	  .world = FOUR_SLOTS, .setup = setup_swapped,
+	  .thread = { LOAD_0, { "load", load_0 }, { "willneed", will_need_0 } } },
+	{ .name = "full", .help = "swap is full",
+	  .world = ONE_SLOT, .setup = setup_two_present,
+	  .thread = { STORE_0, EVICT_0, EVICT_1 } },
+	{ .name = "read-error", .help = "the device fails to read once",
+	  .world = ONE_SLOT, .setup = setup_read_error,
+	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
+	{ .name = "bad-neighbour", .help = "a slot changes hands, and its new user's data cannot be read",
+	  .world = ONE_SLOT, .setup = setup_bad_neighbour,
+	  .thread = { LOAD_0, { "store", store_0_d }, EVICT_1 } },
+	{ .name = "write-error", .help = "the device fails to write once: the page stays",
+	  .world = ONE_SLOT, .setup = setup_write_error,
+	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
+	{ .name = "priority", .help = "a pin holder without the processor, and a loser that outranks it",
+	  .world = ONE_SLOT, .setup = setup_swapped,
+	  .thread = { LOAD_0, EVICT_0, STORE_0 }, .priority = true, .all_relaxes = true },
+	{ .name = "priority-area", .help = "a first touch that outranks whoever changes the mappings",
+	  .world = ONE_SLOT, .setup = setup_nothing,
+	  .thread = { { "mprotect", protect_7 }, STORE_0 }, .priority = true },
+	{ .name = "hold", .help = "a system call's hold against reclaim",
+	  .world = ONE_SLOT, .setup = setup_present,
+	  .thread = { { "hold", hold_0 }, LOAD_0, EVICT_0 } },
+	{ .name = "evictors", .help = "two evictors on one page",
+	  .world = FOUR_SLOTS, .setup = setup_present,
+	  .thread = { STORE_0, EVICT_0, { "evict", pageout_0 } } },
+	{ .name = "takeback", .help = "a page is taken back while it is being written",
+	  .world = ONE_SLOT, .setup = setup_present,
+	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
+	{ .name = "copy", .help = "the same without UFFDIO_MOVE: protect, copy, drop",
+	  .world = { .nr_slots = 1, .nr_devices = 1, .discard = true, .method = VM_METHOD_COPY },
+	  .setup = setup_present,
+	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
+	{ .name = "frames", .help = "three evictors, two runs of frames",
+	  .world = { .nr_slots = 4, .nr_devices = 1, .discard = true, .frames_matter = true },
+	  .setup = setup_three_present,
+	  .thread = { EVICT_0, EVICT_1, { "evict", pageout_2 } } },
+	{ .name = "kswapd", .help = "a faulter, and the background reclaimer until it is stopped",
+	  .world = { .nr_slots = 8, .nr_devices = 1, .discard = true, .budget_matters = true, .frames_matter = true },
+	  .setup = setup_kswapd,
+	  .thread = { { "load, stop", load_0_then_stop }, { "kswapd", kswapd } } },
+	{ .name = "hold-clean", .help = "a system call that reads a clean page, a writer and an evictor",
+	  .world = FOUR_SLOTS, .setup = setup_clean,
+	  .thread = { { "hold", hold_and_read_0 }, STORE_0, EVICT_0 } },
+	{ .name = "swapoff-all", .help = "a faulter, swapoff and an evictor",
+	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true }, .setup = setup_swapped,
+	  .thread = { STORE_0, { "swapoff", swapoff_0 }, EVICT_0 } },
+	{ .name = "frames-idle", .help = "four evictors with nothing to do, two runs of frames",
+	  .world = { .nr_slots = 1, .nr_devices = 1, .frames_matter = true }, .setup = setup_nothing,
+	  .thread = { EVICT_0, EVICT_1, { "evict", pageout_2 }, { "evict", pageout_3 } } },
+	{ .name = NULL },
+};
+
+const struct scenario *scenario_find(const char *name)
+{
+	for (const struct scenario *sc = scenarios; sc->name; sc++) {
+		if (!strcmp(sc->name, name))
+			return sc;
+	}
+	return NULL;
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT
+/* The first seam: shared words, sleeping and threads, each access a step of the scheduler. */
+#include "base/mutation.h"
+#include "trace.h"
+#include "world.h"
+
+/* The call site, inlined functions included: all that tells one look from another. */
+#define CALLER __builtin_return_address(0)
+
+/* Is this access a step? If so it has begun, and `obj` is what it touches. */
+static bool step_begin(const void *addr, int *obj)
+{
+	if (!sched_running())
+		return false;
+	*obj = sched_object_of(addr);
+	if (*obj < 0)
+		return false;
+	sched_op(*obj, true);
+	return true;
+}
+
+static bool read_begin(const void *addr, const void *pc)
+{
+	int obj;
+
+	if (!sched_running())
+		return false;
+	obj = sched_object_of(addr);
+	if (obj < 0)
+		return false;
+	sched_op_read(obj, pc);
+	return true;
+}
+
+u64 seam_read64(const struct atomic64 *a)
+{
+	if (read_begin(a, CALLER))
+		trace_read((uintptr_t)a, a->v);
+	return a->v;
+}
+
+u32 seam_read32(const struct atomic32 *a)
+{
+	if (read_begin(a, CALLER))
+		trace_read((uintptr_t)a, a->v);
+	return a->v;
+}
+
+static void changed(const void *addr, int obj, u64 old, u64 new)
+{
+	if (old != new)
+		sched_changed(obj);
+	trace_change((uintptr_t)addr, old, new);
+}
+
+void seam_set64(struct atomic64 *a, u64 v)
+{
+	int obj;
+	bool is_step = step_begin(a, &obj);
+	u64 old = a->v;
+
+	a->v = v;
+	if (is_step)
+		changed(a, obj, old, v);
+}
+
+void seam_set32(struct atomic32 *a, u32 v)
+{
+	int obj;
+	bool is_step = step_begin(a, &obj);
+	u32 old = a->v;
+
+	a->v = v;
+	if (is_step)
+		changed(a, obj, old, v);
+}
+
+/* After a look at the same word it belongs to the step of the look (scheduler.h), and then it cannot fail for others. */
+static bool cas_begin(const void *addr, int *obj)
+{
+	if (!sched_running())
+		return false;
+	*obj = sched_object_of(addr);
+	if (*obj < 0)
+		return false;
+	if (sched_just_read(addr))
+		sched_also(*obj, true);
+	else
+		sched_op(*obj, true);
+	return true;
+}
+
+bool seam_cas64(struct atomic64 *a, u64 *old, u64 new)
+{
+	int obj;
+	bool is_step = cas_begin(a, &obj);
+
+	if (a->v != *old) {
+		*old = a->v;
+		return false;
+	}
+	a->v = new;
+	if (is_step)
+		changed(a, obj, *old, new);
+	return true;
+}
+
+bool seam_cas32(struct atomic32 *a, u32 *old, u32 new)
+{
+	int obj;
+	bool is_step = cas_begin(a, &obj);
+
+	if (a->v != *old) {
+		*old = a->v;
+		return false;
+	}
+	a->v = new;
+	if (is_step)
+		changed(a, obj, *old, new);
+	return true;
+}
+
+u64 seam_add64(struct atomic64 *a, u64 n)
+{
+	int obj;
+	bool is_step = step_begin(a, &obj);
+	u64 old = a->v;
+
+	a->v = old + n;
+	if (is_step)
+		changed(a, obj, old, a->v);
+	return old;
+}
+
+u64 seam_or64(struct atomic64 *a, u64 bits)
+{
+	int obj;
+	bool is_step = step_begin(a, &obj);
+	u64 old = a->v;
+
+	a->v = old | bits;
+	if (is_step)
+		changed(a, obj, old, a->v);
+	return old;
+}
+
+u64 seam_and64(struct atomic64 *a, u64 bits)
+{
+	int obj;
+	bool is_step = step_begin(a, &obj);
+	u64 old = a->v;
+
+	a->v = old & bits;
+	if (is_step)
+		changed(a, obj, old, a->v);
+	return old;
+}
+
+u32 seam_xchg32(struct atomic32 *a, u32 v)
+{
+	int obj;
+	bool is_step = step_begin(a, &obj);
+	u32 old = a->v;
+
+	a->v = v;
+	if (is_step)
+		changed(a, obj, old, v);
+	return old;
+}
+
+u32 seam_add32(struct atomic32 *a, u32 n)
+{
+	int obj;
+	bool is_step = step_begin(a, &obj);
+	u32 old = a->v;
+
+	a->v = old + n;
+	if (is_step)
+		changed(a, obj, old, a->v);
+	return old;
+}
+
+void seam_spin(void)
+{
+	sched_spin();
+}
+
+/* ---- sleeping ---- */
+
+/* The queue of a word is an object of its own, named by the byte after the word's first. */
+static int queue_of(const void *word)
+{
+	return sched_object_of((const char *)word + 1);
+}
+
+/* Looks and goes to sleep in one step, as futex(2) does. Words of the own stack are slept on for the timeout only. */
+static void wait_on(const void *word, u32 seen, u64 timeout_ns, const void *pc)
+{
+	u32 now;
+
+	if (!sched_running())
+		sched_found(FOUND_DEADLOCK, "a single thread sleeps");
+	if (sched_object_of(word) < 0) {
+		sched_note(false, "sleep for a while");
+		sched_sleep(world_clock_object(), timeout_ns);
+		return;
+	}
+	sched_op_wait(sched_object_of(word), queue_of(word), pc);
+	now = *(const u32 *)word; /* the low half of a 64-bit word comes first */
+	if (now != seen)
+		return;
+	trace_sleep((uintptr_t)word);
+	sched_sleep(queue_of(word), timeout_ns);
+}
+
+static void wake_on(const void *word, bool all)
+{
+	if (!sched_running() || sched_object_of(word) < 0)
+		return;
+	sched_also(queue_of(word), true);
+	trace_wake((uintptr_t)word);
+	sched_wake(queue_of(word), all);
+}
+
+void sync_wait64(struct atomic64 *word, u32 seen_low)
+{
+	wait_on(word, seen_low, 0, CALLER);
+}
+
+void sync_wake64(struct atomic64 *word)
+{
+	wake_on(word, !mutate(MUTATE_WAKE_ONE));
+}
+
+void sync_wait32(struct atomic32 *word, u32 seen)
+{
+	wait_on(word, seen, 0, CALLER);
+}
+
+void sync_wait32_timeout(struct atomic32 *word, u32 seen, u64 timeout_ns)
+{
+	wait_on(word, seen, timeout_ns, CALLER);
+}
+
+void sync_wake32_one(struct atomic32 *word)
+{
+	wake_on(word, false);
+}
+
+void sync_wake32_all(struct atomic32 *word)
+{
+	wake_on(word, true);
+}
+
+void sync_yield(void)
+{
+	sched_spin();
+}
+
+/* Time is not a thing that the core may decide on. */
+u64 sync_clock_ns(void)
+{
+	return 0;
+}
+
+u32 sync_thread_id(void)
+{
+	return (u32)sched_self() + 1;
+}
+
+int sync_thread_start(struct sync_thread *t, void (*fn)(void *arg), void *arg)
+{
+	t->fn = fn;
+	t->arg = arg;
+	return 0;
+}
+
+void sync_thread_join(struct sync_thread *t)
+{
+	(void)t;
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+#include "sim_device.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "trace.h"
+
+static struct sim_device *device_of(struct swap_device *dev)
+{
+	return container_of(dev, struct sim_device, dev);
+}
+
+static void slot_step(struct sim_device *d, u32 slot, const void *page)
+{
+	struct sched_use uses[2];
+	u32 nr = 0;
+
+	if (!sched_running())
+		return;
+	uses[nr++] = (struct sched_use){ sched_object_of(&d->slot[slot]), true };
+	if (world_is_frame(page))
+		uses[nr++] = (struct sched_use){ sched_object_of(page), true };
+	sched_op_many(uses, nr);
+}
+
+/* An operation takes time: two of them may meet on a slot, or on the frame that it goes to or comes from. */
+static void slot_begin(struct sim_device *d, u32 slot, bool write, const void *page)
+{
+	must(slot < d->dev.nr_slots);
+	slot_step(d, slot, page);
+	if (d->is_closed)
+		sched_found(FOUND_DEVICE, "%s is used after it was closed", d->dev.name);
+	if (world_cfg()->reports_misuse && d->users[slot])
+		sched_found(FOUND_DEVICE, "two operations on slot %u at a time", slot);
+	d->users[slot]++;
+	world_frame_use(page, !write, true);
+}
+
+static void slot_end(struct sim_device *d, u32 slot, bool write, const void *page)
+{
+	slot_step(d, slot, page);
+	d->users[slot]--;
+	world_frame_use(page, !write, false);
+}
+
+static int sim_read(struct swap_device *dev, u32 slot, void *page)
+{
+	struct sim_device *d = device_of(dev);
+	struct content *to = page;
+	int ret = 0;
+
+	slot_begin(d, slot, false, page);
+	if (d->fail_reads || (d->bad && d->full[slot] && d->slot[slot].word[0] == d->bad)) {
+		d->fail_reads -= d->fail_reads > 0;
+		*to = (struct content){ { GARBAGE, GARBAGE } };
+		trace_slot("read failed:", d, slot, NULL);
+		ret = -EIO;
+	} else if (!d->full[slot]) {
+		if (world_cfg()->reports_misuse)
+			sched_found(FOUND_DEVICE, "slot %u is read, and has no data", slot);
+		*to = (struct content){ { GARBAGE, GARBAGE } };
+		trace_slot("read", d, slot, to);
+	} else {
+		*to = d->slot[slot];
+		trace_slot("read", d, slot, to);
+	}
+	slot_end(d, slot, false, page);
+	return ret;
+}
+
+static int sim_write(struct swap_device *dev, u32 slot, const void *page)
+{
+	struct sim_device *d = device_of(dev);
+	int ret = 0;
+
+	slot_begin(d, slot, true, page);
+	while (d->stuck && sched_running())
+		sync_wait32(&d->writing, 0);
+	if (d->fail_writes) {
+		d->fail_writes--;
+		trace_slot("write failed:", d, slot, page);
+		ret = -EIO;
+	} else {
+		memcpy(&d->slot[slot], page, sizeof(d->slot[slot]));
+		d->full[slot] = true;
+		trace_slot("write", d, slot, page);
+	}
+	slot_end(d, slot, true, page);
+	return ret;
+}
+
+static void sim_discard(struct swap_device *dev, u32 slot)
+{
+	struct sim_device *d = device_of(dev);
+
+	slot_begin(d, slot, true, NULL);
+	d->users[slot]--;
+	d->full[slot] = false;
+	trace_slot("discard", d, slot, NULL);
+}
+
+static void sim_stats(struct swap_device *dev, struct swap_device_stats *stats)
+{
+	(void)dev;
+	*stats = (struct swap_device_stats){ 0 };
+}
+
+static void sim_close(struct swap_device *dev)
+{
+	struct sim_device *d = device_of(dev);
+
+	for (u32 i = 0; i < dev->nr_slots; i++) {
+		slot_step(d, i, NULL);
+		if (d->users[i])
+			sched_found(FOUND_DEVICE, "%s is closed while it works on slot %u", dev->name, i);
+	}
+	d->is_closed = true;
+}
+
+static const struct swap_device_ops sim_ops = {
+	.read = sim_read,
+	.write = sim_write,
+	.discard = sim_discard,
+	.stats = sim_stats,
+	.close = sim_close,
+};
+
+void sim_device_init(struct sim_device *d, const char *name, const struct world_config *cfg)
+{
+	*d = (struct sim_device){ 0 };
+	d->dev = (struct swap_device){
+		.ops = &sim_ops,
+		.name = name,
+		.flags = SWAP_SYNCHRONOUS_IO | (cfg->discard ? SWAP_DISCARD : 0u),
+		.nr_slots = cfg->nr_slots,
+	};
+	must(cfg->nr_slots <= WORLD_SLOTS_MAX);
+}
+
+void sim_device_unstick(struct sim_device *d)
+{
+	d->stuck = false;
+	atomic32_set(&d->writing, 1);
+	sync_wake32_all(&d->writing);
+}
