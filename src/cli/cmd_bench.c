@@ -182,9 +182,16 @@ static int bench_weir(void)
 static int bench_main(int argc, char **argv)
 {
 	static struct series kernel = { .name = "kernel" };
+	struct options_parsed parsed;
 
 	if (argc < 1 || strcmp(argv[0], "swapin"))
-		return cli_error(CLI_USAGE, "bench", "say which: weir bench [OPTIONS] swapin");
+		return cli_error(CLI_USAGE, "bench", "say which: weir bench swapin [OPTIONS]");
+	/* Options may follow the bench's name as well. */
+	if (options_parse(bench_options, argc, argv, &parsed) < 0)
+		return cli_error(CLI_USAGE, "bench", "%s", parsed.error);
+	if (parsed.help || parsed.first < argc)
+		return cli_error(CLI_USAGE, "bench", "unexpected word '%s'; `weir bench --help` shows the usage",
+				 argv[parsed.first]);
 	if (options.target == TARGET_KERNEL && !kernel_swap_is_active())
 		return cli_error(CLI_USAGE, "bench", "%s", kernel_swap_hint);
 	return cli_finish(options.target == TARGET_KERNEL ? bench(&kernel_race_target, &kernel, 1) : bench_weir(),
@@ -194,7 +201,7 @@ static int bench_main(int argc, char **argv)
 const struct verb verb_bench = {
 	.name = "bench",
 	.help = "measure swap-in",
-	.synopsis = "[OPTIONS] swapin",
+	.synopsis = "swapin [OPTIONS]",
 	.details = "swapin: everything is paged out, then one word of each page is read, in order.\n"
 		   "Designs alternate within each round; medians with min and max, ratios to the first.\n",
 	.options = bench_options,

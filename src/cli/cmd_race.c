@@ -259,10 +259,14 @@ static int race_main(int argc, char **argv)
 	if (swapin_choice_find(swapin_relaxes, NR_SWAPIN_RELAXES, options.relax) < 0)
 		return cli_error(CLI_USAGE, "race", "unknown way to relax '%s'; `weir race --help` lists them",
 				 options.relax);
+	if (options.all && options.target == TARGET_KERNEL)
+		return cli_error(CLI_USAGE, "race",
+				 "--all tries weir's policies; the kernel has one: leave one of the two out");
 	snprintf(default_swap, sizeof(default_swap), "brd:size=%llu,read_delay=1ms", (unsigned long long)options.size);
 	run.target = target_names[options.target];
-	run.policy = options.policy;
-	run.relax = options.relax;
+	/* What the kernel does is its own choice. */
+	run.policy = options.target == TARGET_KERNEL ? "own" : options.policy;
+	run.relax = options.target == TARGET_KERNEL ? "own" : options.relax;
 	run.swap = options.swap ? options.swap : default_swap;
 	if (options.all)
 		return run_all(&run);
