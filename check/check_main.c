@@ -43,7 +43,9 @@ static const char usage[] =
 	"  --verbose           with all steps in traces, also those on hints and counters\n"
 	"  --json              one record per search, without traces\n"
 	"  --list              scenarios, policies and ways to wait\n"
-	"  --help\n";
+	"  --help\n"
+	"\n"
+	"Columns: runs explored, states met, and `waits`: how often, at most, losers of a slot waited in one run.\n";
 
 static const char *kind_name(enum finding_kind kind)
 {

@@ -75,7 +75,7 @@ void seam_set32(struct atomic32 *a, u32 v)
 		changed(a, obj, old, v);
 }
 
-/* After a look at the same word it belongs to the step of the look (scheduler.h), and then it cannot fail for others. */
+/* After a look at the same word it belongs to the step of the look (scheduler.h), and cannot fail because of others. */
 static bool cas_begin(const void *addr, int *obj)
 {
 	if (!sched_running())

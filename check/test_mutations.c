@@ -148,7 +148,8 @@ static int test_choices(void)
 		if (search(&t, known[i].relax) && result.finding.kind == known[i].kind)
 			continue;
 		printf("FAILED: %s, %s, %s: %s\n", known[i].scenario, swapin_policies[known[i].policy].name,
-		       swapin_relaxes[known[i].relax].name, result.finding.kind ? result.finding.text : "nothing found");
+		       swapin_relaxes[known[i].relax].name,
+		       result.finding.kind ? result.finding.text : "nothing found");
 		failed++;
 	}
 	return failed;
