@@ -19,8 +19,10 @@
 #include "preload/signals.h"
 #include "sync/wait.h"
 
-#define QUIESCE_NS_MAX ((u64)2000000000)
 #define RESEND_NS ((u64)20000000) /* a SIGSYS of the program's own, pending at the same time, swallows ours */
+
+/* Long, as many busy threads on few processors take their time; it ends only what would never end. */
+u64 quiesce_ns_max = 30000000000;
 
 enum {
 	TID_MAX = 4 << 20, /* the kernel's PID_MAX_LIMIT */
@@ -488,7 +490,7 @@ static int quiesce_run(struct quiesce *q)
 
 	if (dir < 0)
 		return (int)dir;
-	q->deadline_ns = sync_clock_ns() + QUIESCE_NS_MAX;
+	q->deadline_ns = sync_clock_ns() + quiesce_ns_max;
 	q->done = os_reserve(TID_MAX / 8);
 	err = q->done ? 0 : -ENOMEM;
 	/* A directory that changes while it is read may skip an entry: again, until a pass finds nobody new. */

@@ -17,7 +17,7 @@
 
 /*
  * After the filter is in place for all threads, before the first page may leave. 0; -ETIMEDOUT (a thread sleeps
- * uninterruptibly, waits for a vfork child, or has SIGSYS blocked, for more than 2 s); -errno of /proc.
+ * uninterruptibly, waits for a vfork child, or has SIGSYS blocked, for longer than quiesce_ns_max); -errno of /proc.
  */
 int must_check quiesce_syscalls(uintptr_t window, size_t bytes);
 
@@ -35,3 +35,6 @@ bool quiesce_ack(const siginfo_t *info, void *ucontext);
 
 /* A thread of weir's own, which blocks all signals and makes no calls with window pointers. Context: any. */
 void quiesce_exempt(u32 tid);
+
+/* How long both wait for a thread, in nanoseconds; tests shorten it. */
+extern u64 quiesce_ns_max;
