@@ -330,7 +330,7 @@ int check_main(int argc, char **argv)
 	char *run = NULL;
 	int c, ret;
 
-	opt.name = argv[0];
+	opt.name = strcmp(argv[0], "check") ? argv[0] : "weir check"; /* as the verb that hands over to us */
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "hv", options, NULL)) != -1) {
 		if (c == 'h') {
