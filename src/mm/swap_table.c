@@ -219,21 +219,23 @@ int slot_writeback_end(struct atomic64 *slot, enum slot_left *left)
 	return 0;
 }
 
-void slot_wait(struct atomic64 *slot, u64 seen)
+/* Announces the sleeper in the word itself, unless it has changed: the step that clears WAITERS wakes it. */
+static void slot_sleep(struct atomic64 *slot, u64 seen)
 {
-	if (!slot_is_busy(seen))
-		return;
 	if (!(seen & SLOT_WAITERS) && !mutate(MUTATE_SLEEP_UNANNOUNCED) &&
 	    !atomic64_cas_relaxed(slot, &seen, seen | SLOT_WAITERS))
 		return;
 	sync_wait64(slot, (u32)(seen | SLOT_WAITERS));
 }
 
+void slot_wait(struct atomic64 *slot, u64 seen)
+{
+	if (slot_is_busy(seen))
+		slot_sleep(slot, seen);
+}
+
 void slot_wait_cached(struct atomic64 *slot, u64 seen)
 {
-	if (!(seen & SLOT_HAS_CACHE))
-		return;
-	if (!(seen & SLOT_WAITERS) && !atomic64_cas_relaxed(slot, &seen, seen | SLOT_WAITERS))
-		return;
-	sync_wait64(slot, (u32)(seen | SLOT_WAITERS));
+	if (seen & SLOT_HAS_CACHE)
+		slot_sleep(slot, seen);
 }

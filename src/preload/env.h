@@ -8,8 +8,8 @@
 #define WEIR_ENV_RESIDENT "WEIR_RESIDENT" /* bytes, decimal; absent: no such cap */
 #define WEIR_ENV_SWAP "WEIR_SWAP" /* a device specification, e.g. "zram:algo=lz4" */
 /*
- * "<fd>:<pid>": a memfd that holds a struct mm_stats, for `weir run --stats`. Only the process <pid> uses it, and it
- * closes the descriptor once it is mapped.
+ * "<fd>:<pid>": a memfd that holds a struct mm_stats, for `weir run --stats`. Only the process <pid> uses it. The
+ * descriptor stays open, so that a program which that process executes finds it again.
  */
 #define WEIR_ENV_STATS "WEIR_STATS"
 
