@@ -10,9 +10,24 @@
 #include "sim_device.h"
 
 /* A page that is read gives its slot up: swap is always more than half full. */
-#define ONE_SLOT { .nr_slots = 1, .nr_devices = 1, .discard = true }
+#define ONE_SLOT                                                                                                       \
+	{                                                                                                              \
+		.nr_slots = 1, .nr_devices = 1, .discard = true                                                        \
+	}
 /* A page that is read keeps its slot. */
-#define FOUR_SLOTS { .nr_slots = 4, .nr_devices = 1, .discard = true }
+#define FOUR_SLOTS                                                                                                     \
+	{                                                                                                              \
+		.nr_slots = 4, .nr_devices = 1, .discard = true                                                        \
+	}
+/* Pages are not moved to frames. */
+#define IN_PLACE                                                                                                       \
+	{                                                                                                              \
+		.nr_slots = 1, .nr_devices = 1, .discard = true, .method = VM_METHOD_COPY                              \
+	}
+#define IN_PLACE_FOUR_SLOTS                                                                                            \
+	{                                                                                                              \
+		.nr_slots = 4, .nr_devices = 1, .discard = true, .method = VM_METHOD_COPY                              \
+	}
 
 /* ---- what threads do ---- */
 
@@ -39,6 +54,12 @@ static void load_0(void *arg)
 	load(0);
 }
 
+static void pageout_0_to_2(void *arg)
+{
+	(void)arg;
+	(void)mm_pageout(&world->mm, (vpn_t){ 0 }, 3);
+}
+
 static void load_1(void *arg)
 {
 	(void)arg;
@@ -61,6 +82,12 @@ static void store_1(void *arg)
 {
 	(void)arg;
 	store(1, C);
+}
+
+static void store_2(void *arg)
+{
+	(void)arg;
+	store(2, D);
 }
 
 static void store_and_load_0(void *arg)
@@ -145,13 +172,11 @@ static void swapoff_0(void *arg)
 }
 
 /* As fault/hold.c does for a system call that writes to the page. */
-static void hold_0(void *arg)
+static void hold(vpn_t vpn)
 {
 	struct mm *mm = &world->mm;
-	vpn_t vpn = { 0 };
 	int ret;
 
-	(void)arg;
 	sched_fresh();
 	while ((ret = mm_hold_page(mm, vpn, true)) == -EAGAIN) {
 		if (handle_mm_fault(mm, vpn, true) != FAULT_DONE)
@@ -159,9 +184,21 @@ static void hold_0(void *arg)
 	}
 	if (ret)
 		sched_found(FOUND_ERROR, "a page could not be held: error %d", ret);
-	kernel_access(0, true, C);
-	kernel_access(0, false, 0);
+	kernel_access(vpn.val, true, C);
+	kernel_access(vpn.val, false, 0);
 	mm_release_page(mm, vpn);
+}
+
+static void hold_0(void *arg)
+{
+	(void)arg;
+	hold((vpn_t){ 0 });
+}
+
+static void hold_1(void *arg)
+{
+	(void)arg;
+	hold((vpn_t){ 1 });
 }
 
 static void hold_and_read_0(void *arg)
@@ -243,6 +280,22 @@ static void setup_three_present(void)
 	store(2, C);
 }
 
+/* Page 0 has just come in, and the next two follow it. */
+static void setup_stream(void)
+{
+	setup_three_present();
+	pageout(1);
+	pageout(2);
+}
+
+/* A clean page between two dirty ones. */
+static void setup_between(void)
+{
+	setup_three_present();
+	pageout(1);
+	load(1);
+}
+
 static void setup_stuck(void)
 {
 	setup_present();
@@ -281,15 +334,12 @@ static void setup_unmap_untouched(void)
 	world->may_be_unmapped = true;
 }
 
-/*
- * Two pages are out, four are in, and no room is left: the faults must make some. The two of them need two pages and
- * perhaps two frames to read into; with fewer they could take them from each other for ever.
- */
+/* Two pages are out, two are in, and no room is left: the faults must make some. */
 static void setup_tight(void)
 {
 	struct mm *mm = &world->mm;
 
-	for (u32 i = 0; i < 6; i++)
+	for (u32 i = 4; i-- > 0;) /* downward: nothing is populated ahead */
 		store(i, A + i);
 	pageout(0);
 	pageout(1);
@@ -310,103 +360,228 @@ static void setup_kswapd(void)
 
 /* ---- the table ---- */
 
-#define LOAD_0 { "load", load_0 }
-#define LOAD_1 { "load", load_1 }
-#define STORE_0 { "store", store_0 }
-#define EVICT_0 { "evict", pageout_0 }
-#define EVICT_1 { "evict", pageout_1 }
+#define LOAD_0                                                                                                         \
+	{                                                                                                              \
+		"load", load_0                                                                                         \
+	}
+#define LOAD_1                                                                                                         \
+	{                                                                                                              \
+		"load", load_1                                                                                         \
+	}
+#define STORE_0                                                                                                        \
+	{                                                                                                              \
+		"store", store_0                                                                                       \
+	}
+#define EVICT_0                                                                                                        \
+	{                                                                                                              \
+		"evict", pageout_0                                                                                     \
+	}
+#define EVICT_1                                                                                                        \
+	{                                                                                                              \
+		"evict", pageout_1                                                                                     \
+	}
 
 const struct scenario scenarios[] = {
-	{ .name = "seed", .help = "two faulters and an evictor, one slot: a stale copy comes back",
-	  .world = { .nr_slots = 1, .nr_devices = 1 }, .setup = setup_swapped,
-	  .thread = { LOAD_0, STORE_0, EVICT_0 }, .all_relaxes = true },
-	{ .name = "discard", .help = "the same, and a slot forgets its data when it is freed",
-	  .world = ONE_SLOT, .setup = setup_swapped,
+	{ .name = "seed",
+	  .help = "two faulters and an evictor, one slot: a stale copy comes back",
+	  .world = { .nr_slots = 1, .nr_devices = 1 },
+	  .setup = setup_swapped,
+	  .thread = { LOAD_0, STORE_0, EVICT_0 },
+	  .all_relaxes = true },
+	{ .name = "discard",
+	  .help = "the same, and a slot forgets its data when it is freed",
+	  .world = ONE_SLOT,
+	  .setup = setup_swapped,
 	  .thread = { LOAD_0, { "load", load_0 }, EVICT_0 } },
-	{ .name = "cache", .help = "a faulter, WILLNEED and an evictor: the page is in the swap cache for a while",
-	  .world = FOUR_SLOTS, .setup = setup_present,
-	  .thread = { LOAD_0, { "willneed", will_need_0 }, EVICT_0 }, .all_relaxes = true },
-	{ .name = "stuck", .help = "the page stays in the swap cache, as its write is stuck until a faulter has got it",
-	  .world = ONE_SLOT, .setup = setup_stuck,
-	  .thread = { { "store", store_0_then_unstick }, EVICT_0 }, .all_relaxes = true },
-	{ .name = "clean", .help = "a reader and a writer on a clean page that is being reclaimed",
-	  .world = FOUR_SLOTS, .setup = setup_clean,
+	{ .name = "cache",
+	  .help = "a faulter, WILLNEED and an evictor: the page is in the swap cache for a while",
+	  .world = FOUR_SLOTS,
+	  .setup = setup_present,
+	  .thread = { LOAD_0, { "willneed", will_need_0 }, EVICT_0 },
+	  .all_relaxes = true },
+	{ .name = "stuck",
+	  .help = "the page stays in the swap cache, as its write is stuck until a faulter has got it",
+	  .world = ONE_SLOT,
+	  .setup = setup_stuck,
+	  .thread = { { "store", store_0_then_unstick }, EVICT_0 },
+	  .all_relaxes = true },
+	{ .name = "clean",
+	  .help = "a reader and a writer on a clean page that is being reclaimed",
+	  .world = FOUR_SLOTS,
+	  .setup = setup_clean,
 	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
-	{ .name = "unmap", .help = "a fault against munmap, the page being swapped",
-	  .world = ONE_SLOT, .setup = setup_unmap,
+	{ .name = "unmap",
+	  .help = "a fault against munmap, the page being swapped",
+	  .world = ONE_SLOT,
+	  .setup = setup_unmap,
 	  .thread = { STORE_0, { "munmap", unmap_0 }, EVICT_0 } },
-	{ .name = "unmap-new", .help = "a first touch against munmap",
-	  .world = ONE_SLOT, .setup = setup_unmap_untouched,
+	{ .name = "unmap-new",
+	  .help = "a first touch against munmap",
+	  .world = ONE_SLOT,
+	  .setup = setup_unmap_untouched,
 	  .thread = { STORE_0, { "munmap", unmap_0 }, EVICT_0 } },
-	{ .name = "remap", .help = "a fault against a mapping over the page",
-	  .world = ONE_SLOT, .setup = setup_unmap,
+	{ .name = "remap",
+	  .help = "a fault against a mapping over the page",
+	  .world = ONE_SLOT,
+	  .setup = setup_unmap,
 	  .thread = { { "store, load", store_and_load_0 }, { "mmap", remap_0 }, EVICT_0 } },
-	{ .name = "drop", .help = "a fault against DONTNEED",
-	  .world = ONE_SLOT, .setup = setup_swapped,
+	{ .name = "drop",
+	  .help = "a fault against DONTNEED",
+	  .world = ONE_SLOT,
+	  .setup = setup_swapped,
 	  .thread = { { "store, load", store_and_load_0 }, { "drop", drop_0 }, EVICT_0 } },
-	{ .name = "swapoff", .help = "a fault against swapoff, with a second device to go to",
-	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true }, .setup = setup_swapped,
+	{ .name = "swapoff",
+	  .help = "a fault against swapoff, with a second device to go to",
+	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true },
+	  .setup = setup_swapped,
 	  .thread = { LOAD_0, { "swapoff", swapoff_0 } } },
-	{ .name = "swapoff-evict", .help = "swapoff against an evictor",
-	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true }, .setup = setup_present,
+	{ .name = "swapoff-evict",
+	  .help = "swapoff against an evictor",
+	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true },
+	  .setup = setup_present,
 	  .thread = { EVICT_0, { "swapoff", swapoff_0 } } },
-	{ .name = "compete", .help = "two pages, one slot",
-	  .world = ONE_SLOT, .setup = setup_swapped_and_present,
+	{ .name = "compete",
+	  .help = "two pages, one slot",
+	  .world = ONE_SLOT,
+	  .setup = setup_swapped_and_present,
 	  .thread = { STORE_0, LOAD_1, EVICT_1 } },
-	{ .name = "tight", .help = "two faulters that must first make room",
-	  .world = { .nr_slots = 8, .nr_devices = 1, .discard = true, .budget_matters = true, .frames_matter = true },
+	{ .name = "tight",
+	  .help = "two faulters that must first make room",
+	  .world = { .nr_slots = 8,
+		     .nr_devices = 1,
+		     .discard = true,
+		     .no_readahead = true,
+		     .budget_matters = true,
+		     .frames_matter = true },
 	  .setup = setup_tight,
 	  .thread = { LOAD_0, { "store", store_1 } } },
-	{ .name = "readers", .help = "two readers and WILLNEED on one slot, which is kept",
-	  .world = FOUR_SLOTS, .setup = setup_swapped,
+	{ .name = "readers",
+	  .help = "two readers and WILLNEED on one slot, which is kept",
+	  .world = FOUR_SLOTS,
+	  .setup = setup_swapped,
 	  .thread = { LOAD_0, { "load", load_0 }, { "willneed", will_need_0 } } },
-	{ .name = "full", .help = "swap is full",
-	  .world = ONE_SLOT, .setup = setup_two_present,
+	{ .name = "full",
+	  .help = "swap is full",
+	  .world = ONE_SLOT,
+	  .setup = setup_two_present,
 	  .thread = { STORE_0, EVICT_0, EVICT_1 } },
-	{ .name = "read-error", .help = "the device fails to read once",
-	  .world = ONE_SLOT, .setup = setup_read_error,
+	{ .name = "read-error",
+	  .help = "the device fails to read once",
+	  .world = ONE_SLOT,
+	  .setup = setup_read_error,
 	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
-	{ .name = "bad-neighbour", .help = "a slot changes hands, and its new user's data cannot be read",
-	  .world = ONE_SLOT, .setup = setup_bad_neighbour,
+	{ .name = "bad-neighbour",
+	  .help = "a slot changes hands, and its new user's data cannot be read",
+	  .world = ONE_SLOT,
+	  .setup = setup_bad_neighbour,
 	  .thread = { LOAD_0, { "store", store_0_d }, EVICT_1 } },
-	{ .name = "write-error", .help = "the device fails to write once: the page stays",
-	  .world = ONE_SLOT, .setup = setup_write_error,
+	{ .name = "write-error",
+	  .help = "the device fails to write once: the page stays",
+	  .world = ONE_SLOT,
+	  .setup = setup_write_error,
 	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
-	{ .name = "priority", .help = "a pin holder without the processor, and a loser that outranks it",
-	  .world = ONE_SLOT, .setup = setup_swapped,
-	  .thread = { LOAD_0, EVICT_0, STORE_0 }, .priority = true, .all_relaxes = true },
-	{ .name = "priority-area", .help = "a first touch that outranks whoever changes the mappings",
-	  .world = ONE_SLOT, .setup = setup_nothing,
-	  .thread = { { "mprotect", protect_7 }, STORE_0 }, .priority = true },
-	{ .name = "hold", .help = "a system call's hold against reclaim",
-	  .world = ONE_SLOT, .setup = setup_present,
+	{ .name = "priority",
+	  .help = "a pin holder without the processor, and a loser that outranks it",
+	  .world = ONE_SLOT,
+	  .setup = setup_swapped,
+	  .thread = { LOAD_0, EVICT_0, STORE_0 },
+	  .priority = true,
+	  .all_relaxes = true },
+	{ .name = "priority-area",
+	  .help = "a first touch that outranks whoever changes the mappings",
+	  .world = ONE_SLOT,
+	  .setup = setup_nothing,
+	  .thread = { { "mprotect", protect_7 }, STORE_0 },
+	  .priority = true },
+	{ .name = "hold",
+	  .help = "a system call's hold against reclaim",
+	  .world = ONE_SLOT,
+	  .setup = setup_present,
 	  .thread = { { "hold", hold_0 }, LOAD_0, EVICT_0 } },
-	{ .name = "evictors", .help = "two evictors on one page",
-	  .world = FOUR_SLOTS, .setup = setup_present,
+	{ .name = "evictors",
+	  .help = "two evictors on one page",
+	  .world = FOUR_SLOTS,
+	  .setup = setup_present,
 	  .thread = { STORE_0, EVICT_0, { "evict", pageout_0 } } },
-	{ .name = "takeback", .help = "a page is taken back while it is being written",
-	  .world = ONE_SLOT, .setup = setup_present,
-	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
-	{ .name = "copy", .help = "the same without UFFDIO_MOVE: protect, copy, drop",
-	  .world = { .nr_slots = 1, .nr_devices = 1, .discard = true, .method = VM_METHOD_COPY },
+	{ .name = "takeback",
+	  .help = "a page is taken back while it is being written",
+	  .world = ONE_SLOT,
 	  .setup = setup_present,
 	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
-	{ .name = "frames", .help = "three evictors, two runs of frames",
+	{ .name = "in-place",
+	  .help = "the same, and the page is written from where it stands: protect, copy, drop",
+	  .world = IN_PLACE,
+	  .setup = setup_present,
+	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
+	{ .name = "in-place-drop",
+	  .help = "DONTNEED on a page that is being written from where it stands",
+	  .world = IN_PLACE,
+	  .setup = setup_present,
+	  .thread = { { "store, load", store_and_load_0 }, { "drop", drop_0 }, EVICT_0 } },
+	{ .name = "in-place-hold",
+	  .help = "a system call's hold on a page that is being written from where it stands",
+	  .world = IN_PLACE,
+	  .setup = setup_present,
+	  .thread = { { "hold", hold_0 }, LOAD_0, EVICT_0 } },
+	{ .name = "in-place-evictors",
+	  .help = "two evictors on one page, which is written from where it stands",
+	  .world = IN_PLACE,
+	  .setup = setup_present,
+	  .thread = { STORE_0, EVICT_0, { "evict", pageout_0 } } },
+	{ .name = "in-place-error",
+	  .help = "a write fails, from where the page stands",
+	  .world = IN_PLACE,
+	  .setup = setup_write_error,
+	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
+	{ .name = "in-place-swapoff",
+	  .help = "swapoff against a page that is being written from where it stands",
+	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true, .method = VM_METHOD_COPY },
+	  .setup = setup_present,
+	  .thread = { EVICT_0, { "swapoff", swapoff_0 } } },
+	{ .name = "in-place-seed",
+	  .help = "two faulters and an evictor, one slot, pages written from where they stand",
+	  .world = IN_PLACE,
+	  .setup = setup_swapped,
+	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
+	{ .name = "between",
+	  .help = "a page between two that leave is write-protected with them, and written to",
+	  .world = IN_PLACE_FOUR_SLOTS,
+	  .setup = setup_between,
+	  .thread = { { "store", store_1 }, { "evict", pageout_0_to_2 } } },
+	{ .name = "between-hold",
+	  .help = "a system call's hold on a page between two that leave",
+	  .world = IN_PLACE_FOUR_SLOTS,
+	  .setup = setup_between,
+	  .thread = { { "hold", hold_1 }, { "evict", pageout_0_to_2 } } },
+	{ .name = "readahead",
+	  .help = "readahead against a faulter and an evictor",
+	  .world = FOUR_SLOTS,
+	  .setup = setup_stream,
+	  .thread = { LOAD_1, { "store", store_2 }, { "evict", pageout_2 } } },
+	{ .name = "frames",
+	  .help = "three evictors, two runs of frames",
 	  .world = { .nr_slots = 4, .nr_devices = 1, .discard = true, .frames_matter = true },
 	  .setup = setup_three_present,
 	  .thread = { EVICT_0, EVICT_1, { "evict", pageout_2 } } },
-	{ .name = "kswapd", .help = "a faulter, and the background reclaimer until it is stopped",
+	{ .name = "kswapd",
+	  .help = "a faulter, and the background reclaimer until it is stopped",
 	  .world = { .nr_slots = 8, .nr_devices = 1, .discard = true, .budget_matters = true, .frames_matter = true },
 	  .setup = setup_kswapd,
 	  .thread = { { "load, stop", load_0_then_stop }, { "kswapd", kswapd } } },
-	{ .name = "hold-clean", .help = "a system call that reads a clean page, a writer and an evictor",
-	  .world = FOUR_SLOTS, .setup = setup_clean,
+	{ .name = "hold-clean",
+	  .help = "a system call that reads a clean page, a writer and an evictor",
+	  .world = FOUR_SLOTS,
+	  .setup = setup_clean,
 	  .thread = { { "hold", hold_and_read_0 }, STORE_0, EVICT_0 } },
-	{ .name = "swapoff-all", .help = "a faulter, swapoff and an evictor",
-	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true }, .setup = setup_swapped,
+	{ .name = "swapoff-all",
+	  .help = "a faulter, swapoff and an evictor",
+	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true },
+	  .setup = setup_swapped,
 	  .thread = { STORE_0, { "swapoff", swapoff_0 }, EVICT_0 } },
-	{ .name = "frames-idle", .help = "four evictors with nothing to do, two runs of frames",
-	  .world = { .nr_slots = 1, .nr_devices = 1, .frames_matter = true }, .setup = setup_nothing,
+	{ .name = "frames-idle",
+	  .help = "four evictors with nothing to do, two runs of frames",
+	  .world = { .nr_slots = 1, .nr_devices = 1, .frames_matter = true },
+	  .setup = setup_nothing,
 	  .thread = { EVICT_0, EVICT_1, { "evict", pageout_2 }, { "evict", pageout_3 } } },
 	{ .name = NULL },
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The second seam, simulated: each call is one step, but for the copy method's steal. The real calls work page by
- * page; that matters to nobody, as each page's PTE lock is held.
+ * The second seam, simulated: each call is one step. The real calls work page by page; that matters to nobody, as each
+ * page's PTE lock is held, except while pages are read: that is one step a page.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,7 +17,7 @@ int vm_open(struct vm *vm, const struct vm_config *cfg)
 		.window = 1 << 20,
 		.nr_pages = cfg->nr_pages,
 		.nr_steal_frames = cfg->nr_steal_frames,
-		.nr_frames = cfg->nr_steal_frames + cfg->nr_read_frames,
+		.nr_frames = cfg->nr_steal_frames + cfg->nr_plain_frames,
 		.zeros = zeros,
 		.method = cfg->method,
 		.uffd = -1,
@@ -96,7 +96,7 @@ long vm_install(struct vm *vm, vpn_t vpn, const void *src, u32 nr, bool protect)
 
 		if (page->present)
 			break;
-		memcpy(&page->data, (const char *)src + (size_t)done * (nr > 1 ? PAGE_SIZE : 0), sizeof(page->data));
+		page->data = world_is_frame(src) ? ((const struct content *)src)[done] : *(const struct content *)src;
 		page->present = true;
 		page->protect = protect;
 		page_changed(vpn.val + (u32)done);
@@ -123,45 +123,34 @@ static void drop_page(u32 vpn)
 	page_changed(vpn);
 }
 
-static long steal_by_move(vpn_t vpn, u32 frame, u32 nr)
+long vm_steal(struct vm *vm, vpn_t vpn, frame_t frame, u32 nr)
 {
 	long done = 0;
 
-	step_begin(vpn, nr, true, &world->frame[frame], true);
+	must(vm->method == VM_METHOD_MOVE);
+	must(nr > 0 && vpn.val + nr <= vm->nr_pages && frame.val + nr <= vm->nr_steal_frames);
+	step_begin(vpn, nr, true, &world->frame[frame.val], true);
 	for (; done < (long)nr && world->page[vpn.val + done].present; done++) {
 		trace_page("move out", vpn.val + (u32)done, &world->page[vpn.val + done].data);
-		take_page(vpn.val + (u32)done, frame + (u32)done);
+		take_page(vpn.val + (u32)done, frame.val + (u32)done);
 		drop_page(vpn.val + (u32)done);
 	}
 	return done ? done : -ENOENT;
 }
 
-/* Protect, copy, drop: in between the program may read the page, or fault on a write and wait for its PTE. */
-static long steal_by_copy(vpn_t vpn, u32 frame)
+u32 vm_read_pages(struct vm *vm, const vpn_t *vpns, frame_t frame, u32 nr)
 {
-	struct sim_page *page = &world->page[vpn.val];
+	must(nr > 0 && frame.val >= vm->nr_steal_frames && frame.val + nr <= vm->nr_frames);
+	for (u32 i = 0; i < nr; i++) {
+		const struct sim_page *page = &world->page[vpns[i].val];
 
-	pages_begin(vpn, 1, true);
-	if (!page->present)
-		return -ENOENT;
-	page->protect = true;
-	page_changed(vpn.val);
-	trace_page("write-protect", vpn.val, &page->data);
-	step_begin(vpn, 1, false, &world->frame[frame], true);
-	take_page(vpn.val, frame);
-	trace_page("copy out", vpn.val, &page->data);
-	pages_begin(vpn, 1, true);
-	trace_page("drop", vpn.val, &page->data);
-	drop_page(vpn.val);
-	return 1;
-}
-
-long vm_steal(struct vm *vm, vpn_t vpn, frame_t frame, u32 nr)
-{
-	must(nr > 0 && vpn.val + nr <= vm->nr_pages && frame.val + nr <= vm->nr_steal_frames);
-	if (vm->method == VM_METHOD_MOVE)
-		return steal_by_move(vpn, frame.val, nr);
-	return steal_by_copy(vpn, frame.val);
+		step_begin(vpns[i], 1, false, &world->frame[frame.val + i], true);
+		if (!page->present || !page->rights)
+			return i;
+		world->frame[frame.val + i] = page->data;
+		trace_page("copy out", vpns[i].val, &page->data);
+	}
+	return nr;
 }
 
 int vm_unprotect(struct vm *vm, vpn_t vpn, u32 nr)
@@ -180,12 +169,19 @@ int vm_unprotect(struct vm *vm, vpn_t vpn, u32 nr)
 	return 0;
 }
 
-/* For fork, of which there is no scenario: nobody else is in the core then. */
 int vm_protect(struct vm *vm, vpn_t vpn, u32 nr)
 {
-	must(vpn.val + nr <= vm->nr_pages && !sched_running());
-	for (u32 i = 0; i < nr; i++)
-		world->page[vpn.val + i].protect = true;
+	must(vpn.val + nr <= vm->nr_pages);
+	pages_begin(vpn, nr, true);
+	for (u32 i = 0; i < nr; i++) {
+		struct sim_page *page = &world->page[vpn.val + i];
+
+		if (page->present && !page->protect) {
+			page->protect = true;
+			page_changed(vpn.val + i);
+			trace_page("write-protect", vpn.val + i, &page->data);
+		}
+	}
 	return 0;
 }
 
@@ -204,6 +200,12 @@ void vm_zap(struct vm *vm, vpn_t vpn, u32 nr)
 		if (world->page[vpn.val + i].present)
 			drop_page(vpn.val + i);
 	}
+}
+
+void vm_zap_pages(struct vm *vm, const vpn_t *vpns, u32 nr)
+{
+	for (u32 i = 0; i < nr; i++)
+		vm_zap(vm, vpns[i], 1);
 }
 
 void vm_zap_frames(struct vm *vm, frame_t frame, u32 nr)

@@ -42,6 +42,10 @@ static const char *const mutation_names[NR_MUTATIONS] = {
 	[MUTATE_EVICT_HELD] = "evict held",
 	[MUTATE_NO_PUT_BACK] = "no put back",
 	[MUTATE_FRAME_NO_BUMP] = "frame no bump",
+	[MUTATE_TABLE_NO_LOOK] = "table no look",
+	[MUTATE_PROTECT_HELD] = "protect held",
+	[MUTATE_DROP_UNSEEN] = "drop unseen",
+	[MUTATE_DROP_UNWRITTEN] = "drop unwritten",
 };
 
 /* One search; they are tried from the shortest on. */

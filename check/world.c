@@ -93,8 +93,9 @@ static void create(void *arg)
 	struct mm_config cfg = {
 		.memory_pages = MM_LIMIT_PAGES_MIN,
 		.nr_pages = WORLD_PAGES,
-		.method = config.method,
+		.method = config.method == VM_METHOD_AUTO ? VM_METHOD_MOVE : config.method,
 		.policy = c->policy,
+		.no_readahead = config.no_readahead,
 		.relax = c->relax,
 		.lab = true,
 		.stats = &stats,
@@ -166,8 +167,9 @@ u8 world_classify(uintptr_t addr)
 		return OBJ_PRIVATE;
 	if (is_in(addr, &mm->budget.used, sizeof(mm->budget.used)) && !config.budget_matters)
 		return OBJ_PRIVATE;
-	if ((is_in(addr, &mm->lru, sizeof(mm->lru)) || is_in(addr, &mm->cold, sizeof(mm->cold))) &&
-	    !config.budget_matters)
+	if (is_in(addr, &mm->keep_score, sizeof(mm->keep_score))) /* no world is long enough to change what it says */
+		return OBJ_PRIVATE;
+	if (is_in(addr, &mm->lru, sizeof(mm->lru)) && !config.budget_matters)
 		return OBJ_PRIVATE;
 	if (is_in(addr, &mm->frames, sizeof(mm->frames)) && !config.frames_matter)
 		return OBJ_PRIVATE;
@@ -236,8 +238,10 @@ static const char *name_mm_word(uintptr_t addr)
 		return "frame queue";
 	if (is_in(addr, &mm->frames, sizeof(mm->frames)))
 		return "frame pool";
-	if (is_in(addr, &mm->lru, sizeof(mm->lru)) || is_in(addr, &mm->cold, sizeof(mm->cold)))
+	if (is_in(addr, &mm->lru, sizeof(mm->lru)))
 		return "queue";
+	if (is_in(addr, mm->pte_tables, sizeof(*mm->pte_tables)))
+		return "page table";
 	if (is_in(addr, &mm->areas.lock, sizeof(mm->areas.lock)))
 		return "areas.lock";
 	if (is_in(addr, &mm->areas, sizeof(mm->areas)))
@@ -314,7 +318,7 @@ void world_frame_use(const void *page, bool write, bool begin)
 u64 world_hash(void)
 {
 	enum { CHUNK_USED_BYTES = 128, CHUNKS = 4 };
-	const u8 *queues[] = { (const u8 *)world->mm.lru.chunks, (const u8 *)world->mm.cold.chunks };
+	const u8 *queues[] = { (const u8 *)world->mm.lru.oldest.chunks, (const u8 *)world->mm.lru.cold.chunks };
 	size_t small = (size_t)(queues[0] - arena.tables);
 	size_t after = (size_t)(queues[1] - arena.tables) + CHUNKS * PAGE_SIZE;
 	u64 hash = hash_memory(0, world, offsetof(struct world, counter));
@@ -551,7 +555,7 @@ void world_check(void)
 		const struct sim_page *page = &world->page[i];
 
 		must(page->present == pte_is_present(pte_read(&world->mm, (vpn_t){ i })));
-		must(page->protect == (pte_is_clean(pte_read(&world->mm, (vpn_t){ i })) != 0));
+		must(page->protect == pte_is_protected(pte_read(&world->mm, (vpn_t){ i })));
 		check_clean(i);
 		must(page->rights || pte_is_none(pte_read(&world->mm, (vpn_t){ i })));
 		for (u32 w = 0; w < WORLD_WORDS && page->rights; w++)

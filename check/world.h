@@ -3,10 +3,11 @@
  * The world of a scenario: the real src/mm over a simulated address space and swap devices, and the truth about what
  * the program has stored, against which each load is held.
  *
- * Fault model. The vm: install finds the page present (-EEXIST) or succeeds; steal succeeds, or finds it absent; in
- * VM_METHOD_COPY it is three steps (protect, copy, drop). A device: reads and writes fail where the scenario says so,
- * a slot keeps its data until it is discarded, what is read from an empty slot is garbage; a write can be stuck until
- * the scenario lets it go. Threads are preempted anywhere, not killed. Timeouts come when nobody can run.
+ * Fault model. The vm: install finds the page present (-EEXIST) or succeeds; steal succeeds, or finds it absent;
+ * without it (VM_METHOD_COPY) pages are protected, read and dropped. A device: reads and writes fail where the
+ * scenario says so, a slot keeps its data until it is discarded, what is read from an empty slot is garbage; a write
+ * can be stuck until the scenario lets it go. Threads are preempted anywhere, not killed. Timeouts come when nobody
+ * can run.
  *
  * Everything that changes in a run lies in one arena, which is copied back before each run: the same as creating the
  * mm anew, and a hundred times faster.
@@ -21,7 +22,7 @@ enum {
 	WORLD_WORDS = 2, /* of a page: the rest of it does not matter */
 	WORLD_SLOTS_MAX = 8,
 	WORLD_DEVICES_MAX = 2,
-	WORLD_FRAMES_MAX = 4 * FRAME_RUN,
+	WORLD_FRAMES_MAX = 5 * FRAME_RUN,
 	GARBAGE = 0x6a6a, /* what an empty slot reads as */
 };
 
@@ -55,6 +56,7 @@ struct world_config {
 	bool discard; /* SWAP_DISCARD */
 	enum vm_method method;
 	bool budget_matters; /* it is tight: its word and the queue of pages are shared state like any other */
+	bool no_readahead;
 	bool frames_matter; /* there may be too few */
 	bool reports_misuse; /* reading an empty slot, or two users of a slot at a time, is a finding */
 };

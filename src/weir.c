@@ -105,7 +105,7 @@ static int check_options(const struct weir_options *o)
 /* Says now what adoption would run into later. */
 static int check_userfaultfd(enum vm_method method)
 {
-	struct vm_config cfg = { .nr_pages = 1, .nr_steal_frames = 1, .nr_read_frames = 1, .method = method };
+	struct vm_config cfg = { .nr_pages = 1, .nr_steal_frames = 1, .nr_plain_frames = 1, .method = method };
 	struct vm vm;
 	int ret = vm_open(&vm, &cfg);
 

@@ -107,7 +107,7 @@ static void test_cold_pages_leave_first(void)
 	memset(old, 1, 4 * MIB);
 	memset(cold, 2, 4 * MIB);
 	expect_eq(weir_advise(w, cold, 4 * MIB, WEIR_COLD), 0);
-	memset(more, 3, 9 * MIB);
+	memset(more, 3, 8 * MIB);
 	weir_stats(w, &before);
 	for (size_t i = 0; i < 4 * MIB; i += 4096)
 		expect_eq(old[i], 1);

@@ -29,6 +29,10 @@ enum mutation {
 	MUTATE_EVICT_HELD, /* a held page leaves */
 	MUTATE_NO_PUT_BACK, /* a failed write loses the page */
 	MUTATE_FRAME_NO_BUMP, /* a frame is given back without a change of what sleepers look at */
+	MUTATE_TABLE_NO_LOOK, /* a page table leaves the queue without a second look for pages */
+	MUTATE_PROTECT_HELD, /* a page that a system call writes to is write-protected */
+	MUTATE_DROP_UNSEEN, /* a page that was written to during its writeback is dropped */
+	MUTATE_DROP_UNWRITTEN, /* a page is dropped before its copy is written */
 	NR_MUTATIONS,
 };
 

@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <sys/uio.h>
+
 #include "base/types.h"
 
 /* Zero-filled read-write memory, `bytes` rounded up to pages; NULL when address space or RLIMIT_AS is exhausted. */
@@ -14,6 +16,9 @@ void *os_reserve(size_t bytes);
 
 /* Gives physical pages back, the range stays and reads as zero again. */
 void os_release(void *addr, size_t bytes);
+
+/* The same for many ranges, with one flush of the TLBs where the kernel can (Linux 6.15). */
+void os_release_ranges(const struct iovec *ranges, u32 nr);
 
 void os_unreserve(void *addr, size_t bytes);
 

@@ -18,18 +18,18 @@ static u32 clamp_pages(u64 pages)
 	return pages < UINT32_MAX ? (u32)pages : UINT32_MAX;
 }
 
-void budget_init(struct mm *mm, u64 memory_pages, u64 resident_pages, u32 reserve)
+void budget_init(struct mm *mm, u64 memory_pages, u64 resident_pages, u32 reserve, u32 overhead)
 {
 	struct budget *b = &mm->budget;
 	u64 smaller = min_u64(memory_pages, resident_pages);
 
-	must(smaller > 2 * (u64)reserve);
+	must(smaller > 2 * (u64)reserve + overhead);
 	b->memory_max = clamp_pages(memory_pages);
 	b->resident_max = clamp_pages(resident_pages);
 	b->reserve = reserve;
 	b->stored_max = b->memory_max;
 	if (b->memory_max < UINT32_MAX)
-		b->stored_max -= (b->memory_max >> RESIDENT_FLOOR_SHIFT) + 2 * reserve;
+		b->stored_max -= (b->memory_max >> RESIDENT_FLOOR_SHIFT) + 2 * reserve + overhead;
 	b->low = (u32)min_u64(max_u64(smaller >> WATERMARK_SHIFT, WATERMARK_PAGES_MIN), WATERMARK_PAGES_MAX);
 	b->high = 2 * b->low;
 	atomic64_set(&mm->stats->limit_memory, memory_pages < UINT32_MAX ? pages_to_bytes(memory_pages) : 0);
@@ -82,12 +82,18 @@ void budget_charge_reclaim(struct mm *mm, u32 nr)
 	budget_add(mm, nr);
 }
 
-void budget_uncharge(struct mm *mm, u32 nr)
+void budget_refund(struct mm *mm, u32 nr)
 {
 	u64 old = atomic64_fetch_sub(&mm->budget.used, nr);
 
 	must(budget_resident(old) >= nr);
 	budget_publish(mm, old - nr);
+}
+
+void budget_uncharge(struct mm *mm, u32 nr)
+{
+	atomic64_fetch_add(&mm->lru.freed, nr);
+	budget_refund(mm, nr);
 }
 
 int budget_charge_store(void *ctx, u64 pages)

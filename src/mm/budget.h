@@ -12,15 +12,19 @@
 
 #include "mm/types.h"
 
-/* Limits in pages; U32_MAX for none. `reserve` pages of each are for reclaim. */
-void budget_init(struct mm *mm, u64 memory_pages, u64 resident_pages, u32 reserve);
+/*
+ * Limits in pages; U32_MAX for none. `reserve` pages of each are for reclaim; `overhead` pages, which the caller will
+ * charge, are resident for good.
+ */
+void budget_init(struct mm *mm, u64 memory_pages, u64 resident_pages, u32 reserve, u32 overhead);
 
 /* For a fault: false if it would pass a limit less the reserve. */
 bool must_check budget_try_charge(struct mm *mm, u32 nr);
 
 /* For reclaim: never refused. The caller has a run of frames, which bounds it. */
 void budget_charge_reclaim(struct mm *mm, u32 nr);
-void budget_uncharge(struct mm *mm, u32 nr);
+void budget_uncharge(struct mm *mm, u32 nr); /* pages have left */
+void budget_refund(struct mm *mm, u32 nr); /* pages never came */
 
 /* The devices' memory (struct swap_memory): 0 or -ENOMEM when the store may not grow. */
 int budget_charge_store(void *mm, u64 pages);

@@ -3,7 +3,7 @@
  * The story of a fault. handle_mm_fault() looks at the PTE and picks the step:
  *
  *   none                          do_anonymous_page()      zero pages, a run of them where the program grows
- *   present, clean, and a write   do_wp_page()             the slot's copy is about to be stale: drop it
+ *   present, protected, a write   do_wp_page()             the slot's copy, if any, is about to be stale: drop it
  *   swap                          do_swap_page()           direct, past the swap cache, or through it
  *
  * Every step may find that the PTE has changed under it and then returns FAULT_RETRY: the PTE is looked at again, as
@@ -19,20 +19,9 @@
 #include "mm/frames.h"
 #include "mm/lru.h"
 #include "mm/pte.h"
+#include "mm/readahead.h"
 #include "mm/reclaim.h"
 #include "mm/swap_slots.h"
-
-/* A page that was just installed: to the young end of the queue, unless an older entry still stands for it. */
-static u64 queue_page(struct mm *mm, vpn_t vpn, u64 old, u64 new)
-{
-	if (!(old & PTE_QUEUED)) {
-		u32 fresh = lru_push(&mm->lru, &vpn, 1);
-
-		if (fresh)
-			budget_charge_tables(mm, fresh);
-	}
-	return new | PTE_QUEUED;
-}
 
 /* ---- first touch ---- */
 
@@ -48,8 +37,7 @@ static u32 populate_run(struct mm *mm, vpn_t vpn, const struct area *area)
 
 	if (budget_free(mm) < mm->budget.high)
 		max = POPULATE_TIGHT;
-	while (run <= max && vpn.val >= area->start + run &&
-	       !pte_is_none(pte_read(mm, (vpn_t){ vpn.val - run })))
+	while (run <= max && vpn.val >= area->start + run && !pte_is_none(pte_read(mm, (vpn_t){ vpn.val - run })))
 		run++;
 	run = (u32)min_u64(run, max);
 	return (u32)min_u64(run, area->end - vpn.val);
@@ -84,6 +72,7 @@ static enum fault_result do_anonymous_page(struct mm *mm, vpn_t vpn)
 	struct area area;
 	long installed;
 	u32 seq, nr, run;
+	u8 now;
 
 	if (!area_find(&mm->areas, vpn, &area, &seq))
 		return FAULT_UNMAPPED;
@@ -96,7 +85,7 @@ static enum fault_result do_anonymous_page(struct mm *mm, vpn_t vpn)
 	ptes[0] = pte_lock(mm, vpn);
 	if (!pte_is_none(ptes[0]) || !(area_unchanged(&mm->areas, seq) || mutate(MUTATE_AREA_UNCHECKED))) {
 		pte_unlock(mm, vpn, ptes[0]);
-		budget_uncharge(mm, run);
+		budget_refund(mm, run);
 		return FAULT_RETRY;
 	}
 	nr = lock_untouched(mm, vpn, run, ptes);
@@ -104,15 +93,13 @@ static enum fault_result do_anonymous_page(struct mm *mm, vpn_t vpn)
 	/* The kernel had a page that the program made behind our back: it is ours to count from now on. */
 	if (installed == -EEXIST)
 		installed = 1;
-	for (u32 i = 0; i < nr; i++) {
-		vpn_t at = { vpn.val + i };
-
-		if ((long)i < installed)
-			pte_unlock(mm, at, queue_page(mm, at, ptes[i], ptes[i] | PTE_PRESENT));
-		else
-			pte_unlock(mm, at, ptes[i]);
-	}
-	budget_uncharge(mm, run - (installed > 0 ? (u32)installed : 0));
+	now = lru_now(mm);
+	for (u32 i = 0; i < nr; i++)
+		pte_unlock(mm, (vpn_t){ vpn.val + i },
+			   (long)i < installed ? pte_with_stamp(PTE_PRESENT, now) : ptes[i]);
+	lru_add_run(mm, vpn, installed);
+	if ((long)run > installed)
+		budget_refund(mm, run - (installed > 0 ? (u32)installed : 0));
 	mm_stats_add(mm->stats, STAT_FAULT_ZERO, 1);
 	if (installed > 0)
 		return FAULT_DONE;
@@ -121,17 +108,22 @@ static enum fault_result do_anonymous_page(struct mm *mm, vpn_t vpn)
 
 /* ---- a present page ---- */
 
-/* Makes a clean page dirty: the slot goes first, so no copy is ever older than the page that it is kept for. */
+/*
+ * Makes a protected page writable. A clean one gives its slot up first, so no copy is ever older than the page that it
+ * is kept for; if it is being written just now, whoever writes it finds the slot without a user, and ends it.
+ */
 static enum fault_result do_wp_page(struct mm *mm, vpn_t vpn)
 {
 	u64 pte = pte_lock(mm, vpn);
 	enum fault_result result = FAULT_DONE;
 
-	if (pte_is_present(pte) && pte_is_clean(pte)) {
-		if (!mutate(MUTATE_WP_KEEPS_SLOT) && !mutate(MUTATE_WP_STAYS_CLEAN))
+	if (pte_is_protected(pte)) {
+		if (pte_is_clean(pte) && !mutate(MUTATE_WP_KEEPS_SLOT) && !mutate(MUTATE_WP_STAYS_CLEAN))
 			swap_free(mm, pte_to_swp_entry(pte));
+		if (pte_is_clean(pte) && !pte_is_under_writeback(pte))
+			lru_clean_written(mm);
 		if (!mutate(MUTATE_WP_STAYS_CLEAN))
-			pte &= ~(PTE_CLEAN | PTE_ENTRY_MASK);
+			pte &= PTE_PRESENT | PTE_AGE_MASK;
 		if (vm_unprotect(&mm->vm, vpn, 1))
 			result = FAULT_LOST;
 		mm_stats_add(mm->stats, STAT_FAULT_WRITE, 1);
@@ -154,9 +146,9 @@ static enum fault_result do_present_page(struct mm *mm, vpn_t vpn, bool write)
 	if (pte_is_present(pte) && vm_resident(&mm->vm, vpn, 1, &present) == 0 && !present) {
 		if (pte_is_clean(pte))
 			swap_free(mm, pte_to_swp_entry(pte));
-		pte &= ~PTE_CONTENT_MASK;
+		pte = 0;
 		budget_uncharge(mm, 1);
-	} else if (pte_is_present(pte) && write && !pte_is_clean(pte)) {
+	} else if (pte_is_present(pte) && write && !pte_is_protected(pte)) {
 		/* Never leave a dirty page write-protected, or its writer would fault for ever. */
 		present = vm_unprotect(&mm->vm, vpn, 1) == 0;
 	}
@@ -167,28 +159,27 @@ static enum fault_result do_present_page(struct mm *mm, vpn_t vpn, bool write)
 
 /* ---- swap-in ---- */
 
-/* Does a read fault leave the copy where it is, so that the page can leave again for free? */
-static bool keeps_slot(struct mm *mm, bool write)
+bool keeps_slot(struct mm *mm, vpn_t vpn, bool write)
 {
-	return !write && mm->keep_clean && !swap_is_tight(mm);
+	return !write && mm->keep_clean && !swap_is_tight(mm) && lru_keeps(mm, vpn);
 }
 
 enum fault_result install_page(struct mm *mm, vpn_t vpn, u64 pte, const void *data, bool keep)
 {
 	swp_entry_t entry = pte_to_swp_entry(pte);
 	long ret = vm_install(&mm->vm, vpn, data, 1, keep && !mutate(MUTATE_CLEAN_WRITABLE));
-	u64 new = keep ? pte_make_clean(entry) : PTE_PRESENT;
+	u64 new = (keep ? pte_make_clean(entry) : PTE_PRESENT) | lru_arrival(lru_now(mm), pte);
 
 	if (ret != 1) {
 		pte_unlock(mm, vpn, pte);
 		return ret == -ENOMEM ? FAULT_OOM : FAULT_LOST;
 	}
-	pte_unlock(mm, vpn, queue_page(mm, vpn, pte, new));
+	pte_unlock(mm, vpn, new);
+	lru_add(mm, vpn);
 	return FAULT_DONE;
 }
 
-/* Lets go of what swap_claim() took. */
-static void swap_unclaim(struct mm *mm, swp_entry_t entry)
+void swap_unclaim(struct mm *mm, swp_entry_t entry)
 {
 	if (mm->policy == SWAPIN_DIRECT_COUNT)
 		swap_free(mm, entry);
@@ -206,7 +197,7 @@ static enum fault_result do_swap_page_direct(struct mm *mm, vpn_t vpn, u64 orig_
 	swp_entry_t entry = pte_to_swp_entry(orig_pte);
 	_Alignas(64) u8 page[PAGE_SIZE];
 	enum fault_result result = FAULT_RETRY;
-	bool keep = keeps_slot(mm, write);
+	bool keep = keeps_slot(mm, vpn, write);
 	u64 pte;
 
 	/* The slot cannot change hands any more, but it may have before the pin: does the PTE still name it? */
@@ -284,7 +275,7 @@ static enum fault_result do_swap_page_cached(struct mm *mm, vpn_t vpn, u64 orig_
 
 	pte = pte_lock(mm, vpn);
 	if (pte_same(pte, orig_pte)) {
-		keep = (!(word & SLOT_DIRTY) || mutate(MUTATE_KEEP_DIRTY)) && keeps_slot(mm, write);
+		keep = (!(word & SLOT_DIRTY) || mutate(MUTATE_KEEP_DIRTY)) && keeps_slot(mm, vpn, write);
 		result = install_page(mm, vpn, pte, vm_frame_data(&mm->vm, (frame_t){ slot_frame(word) }), keep);
 	} else {
 		pte_unlock(mm, vpn, pte);
@@ -307,14 +298,10 @@ static enum fault_result do_swap_page_cached(struct mm *mm, vpn_t vpn, u64 orig_
 	return result;
 }
 
-/*
- * The patch's test, __swap_count(entry) == 1 and SWP_SYNCHRONOUS_IO, and the claim of the slot, each policy in its
- * way. 0: go past the swap cache; -EMLINK: go through it; -EEXIST: another has the slot; -ENOENT: nobody uses it.
- */
-static int swap_claim(struct mm *mm, swp_entry_t entry)
+/* The patch's test, __swap_count(entry) == 1 and SWP_SYNCHRONOUS_IO, and the claim, each policy in its way. */
+int swap_claim(struct mm *mm, swp_entry_t entry)
 {
 	struct atomic64 *slot = swap_slot(mm, entry);
-	int ret;
 
 	if (mm->policy == SWAPIN_CACHED || !(swap_info(mm, entry)->dev_flags & SWAP_SYNCHRONOUS_IO))
 		return -EMLINK;
@@ -325,9 +312,7 @@ static int swap_claim(struct mm *mm, swp_entry_t entry)
 	}
 	if (mm->policy == SWAPIN_DIRECT_COUNT)
 		return slot_dup_single(slot);
-	while ((ret = swapcache_prepare(mm, entry)) == -EEXIST && mm->policy == SWAPIN_DIRECT_RETRY)
-		swap_relax(mm, entry);
-	return ret;
+	return swapcache_prepare(mm, entry);
 }
 
 static enum fault_result do_swap_page(struct mm *mm, vpn_t vpn, u64 orig_pte, bool write)
@@ -339,7 +324,8 @@ static enum fault_result do_swap_page(struct mm *mm, vpn_t vpn, u64 orig_pte, bo
 	/* First of all, while nothing is pinned: this may reclaim. */
 	if (mm_charge(mm, 1))
 		return FAULT_OOM;
-	ret = swap_claim(mm, entry);
+	while ((ret = swap_claim(mm, entry)) == -EEXIST && mm->policy == SWAPIN_DIRECT_RETRY)
+		swap_relax(mm, entry);
 	if (ret == 0)
 		result = do_swap_page_direct(mm, vpn, orig_pte, write);
 	else if (ret == -EMLINK || slot_is_cached(slot_read(swap_slot(mm, entry))))
@@ -347,7 +333,7 @@ static enum fault_result do_swap_page(struct mm *mm, vpn_t vpn, u64 orig_pte, bo
 	else if (ret == -EEXIST)
 		swap_relax(mm, entry);
 	if (result != FAULT_DONE)
-		budget_uncharge(mm, 1);
+		budget_refund(mm, 1);
 	return result;
 }
 
@@ -355,24 +341,29 @@ enum fault_result handle_mm_fault(struct mm *mm, vpn_t vpn, bool write)
 {
 	u64 started = sync_clock_ns();
 	enum fault_result result;
+	bool was_swap;
 
 	must(vpn.val < mm->vm.nr_pages);
 	do {
 		u64 pte = pte_read(mm, vpn);
 
+		was_swap = false;
 		if (pte & PTE_LOCKED) {
 			pte_wait_unlocked(mm, vpn);
 			result = FAULT_RETRY;
 		} else if (pte_is_swap(pte)) {
 			result = do_swap_page(mm, vpn, pte, write);
+			was_swap = true;
 		} else if (pte_is_none(pte)) {
 			result = do_anonymous_page(mm, vpn);
-		} else if (write && pte_is_clean(pte)) {
+		} else if (write && pte_is_protected(pte)) {
 			result = do_wp_page(mm, vpn);
 		} else {
 			result = do_present_page(mm, vpn, write);
 		}
 	} while (result == FAULT_RETRY);
+	if (was_swap && result == FAULT_DONE && mm->readahead)
+		readahead(mm, vpn, write);
 	mm_stats_fault(mm->stats, sync_clock_ns() - started);
 	return result;
 }

@@ -11,6 +11,16 @@
 enum fault_result handle_mm_fault(struct mm *mm, vpn_t vpn, bool write);
 
 /*
+ * Claims a slot to be read past the swap cache. 0; -EMLINK: go through the swap cache; -EEXIST: another has it;
+ * -ENOENT: nobody uses it any more. swap_unclaim lets go of it.
+ */
+int must_check swap_claim(struct mm *mm, swp_entry_t entry);
+void swap_unclaim(struct mm *mm, swp_entry_t entry);
+
+/* Does a read fault leave the copy where it is, so that the page can leave again for free? */
+bool keeps_slot(struct mm *mm, vpn_t vpn, bool write);
+
+/*
  * Installs a page's contents and unlocks its PTE, which is locked and names the entry of `pte`. With `keep` the page
  * goes in write-protected in one step and the slot keeps its user; else the caller drops it, after FAULT_DONE. The
  * page has been charged. FAULT_OOM or FAULT_LOST: nothing has changed.

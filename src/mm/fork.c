@@ -59,7 +59,7 @@ int mm_fork_child(struct mm *mm, struct mm_stats *stats)
 		if (!ret)
 			ret = mm_manage_window(mm);
 		for (u32 at = 0; !ret && at < mm->vm.nr_pages; at += PTES_PER_PAGE) {
-			if (atomic32_read(&mm->pte_touched[at / PTES_PER_PAGE]))
+			if (mm_table_is_touched(mm, at))
 				ret = protect_clean(mm, at);
 		}
 	}

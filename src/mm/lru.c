@@ -3,111 +3,253 @@
 
 #include <errno.h>
 
-enum { CHUNK_ENTRIES = (PAGE_SIZE - 16) / sizeof(vpn_t) };
+#include "base/mutation.h"
+
+enum {
+	CHUNK_ENTRIES = (PAGE_SIZE - 16) / sizeof(u32),
+	AGE_MAX = 255,
+	KEEP_SCORE_MAX = 1024,
+	KEEP_TRIES = 16,
+};
 
 /* A page of entries; those in [first, last) are waiting. Chunks are named by index, 0 is none. */
 struct lru_chunk {
 	u32 next;
 	u32 first, last;
 	u32 unused;
-	vpn_t entries[CHUNK_ENTRIES];
+	u32 entries[CHUNK_ENTRIES];
 };
 
 _Static_assert(sizeof(struct lru_chunk) == PAGE_SIZE, "a chunk is charged as one page");
 
-int lru_init(struct lru *lru, u32 nr_pages)
-{
-	/* Full chunks for every page, one partly empty at either end, and the unused index 0. */
-	u32 nr_chunks = nr_pages / CHUNK_ENTRIES + 4;
+/* ---- a queue ---- */
 
-	*lru = (struct lru){ .nr_chunks = nr_chunks, .high_water = 1 };
-	lru->chunks = vm_table_alloc((size_t)nr_chunks * sizeof(struct lru_chunk));
-	return lru->chunks ? 0 : -ENOMEM;
+static int queue_init(struct lru_queue *q, u32 nr)
+{
+	/* Full chunks for every entry, one partly empty at either end, and the unused index 0. */
+	u32 nr_chunks = nr / CHUNK_ENTRIES + 4;
+
+	*q = (struct lru_queue){ .nr_chunks = nr_chunks, .high_water = 1 };
+	q->chunks = vm_table_alloc((size_t)nr_chunks * sizeof(struct lru_chunk));
+	return q->chunks ? 0 : -ENOMEM;
+}
+
+static void queue_destroy(struct lru_queue *q)
+{
+	vm_table_free(q->chunks, (size_t)q->nr_chunks * sizeof(struct lru_chunk));
+	q->chunks = NULL;
+}
+
+static u32 chunk_get(struct lru_queue *q, u32 *fresh)
+{
+	u32 c = q->free;
+
+	if (c) {
+		q->free = q->chunks[c].next;
+	} else {
+		c = q->high_water++;
+		must(c < q->nr_chunks);
+		(*fresh)++;
+	}
+	q->chunks[c].next = 0;
+	q->chunks[c].first = q->chunks[c].last = 0;
+	return c;
+}
+
+static void chunk_put(struct lru_queue *q, u32 c)
+{
+	q->chunks[c].next = q->free;
+	q->free = c;
+}
+
+/* A chunk that becomes real memory is charged. */
+static void queue_push(struct mm *mm, struct lru_queue *q, u32 entry)
+{
+	struct lru_chunk *tail;
+	u32 fresh = 0;
+
+	mutex_lock(&q->lock);
+	tail = &q->chunks[q->tail];
+	if (!q->tail || tail->last == CHUNK_ENTRIES) {
+		u32 c = chunk_get(q, &fresh);
+
+		if (q->tail)
+			tail->next = c;
+		else
+			q->head = c;
+		q->tail = c;
+		tail = &q->chunks[c];
+	}
+	tail->entries[tail->last++] = entry;
+	q->length++;
+	mutex_unlock(&q->lock);
+	if (fresh)
+		budget_charge_tables(mm, fresh);
+}
+
+static bool queue_pop(struct lru_queue *q, u32 *entry)
+{
+	struct lru_chunk *head;
+	bool found;
+
+	mutex_lock(&q->lock);
+	found = q->length > 0;
+	if (found) {
+		head = &q->chunks[q->head];
+		*entry = head->entries[head->first++];
+		q->length--;
+		if (head->first == head->last) {
+			u32 next = head->next;
+
+			chunk_put(q, q->head);
+			q->head = next;
+			if (!next)
+				q->tail = 0;
+		}
+	}
+	mutex_unlock(&q->lock);
+	return found;
+}
+
+/* ---- page tables ---- */
+
+int lru_init(struct mm *mm, u32 nr_pages, u64 limit_pages)
+{
+	struct lru *lru = &mm->lru;
+	u32 nr_tables = DIV_ROUND_UP(nr_pages, PTES_PER_PAGE);
+
+	*lru = (struct lru){ 0 };
+	atomic32_set(&mm->keep_score, KEEP_SCORE_MAX);
+	while (limit_pages >> (lru->clock_shift + 1) >= LRU_CLOCK_DEPTH)
+		lru->clock_shift++;
+	return queue_init(&lru->oldest, nr_tables) || queue_init(&lru->cold, nr_tables) ? -ENOMEM : 0;
 }
 
 void lru_destroy(struct lru *lru)
 {
-	vm_table_free(lru->chunks, (size_t)lru->nr_chunks * sizeof(struct lru_chunk));
-	lru->chunks = NULL;
+	queue_destroy(&lru->oldest);
+	queue_destroy(&lru->cold);
 }
 
-static u32 chunk_get(struct lru *lru, u32 *fresh)
+static struct atomic64 *table_word(struct mm *mm, u32 table)
 {
-	u32 c = lru->free;
+	return &mm->pte_tables[table];
+}
 
-	if (c) {
-		lru->free = lru->chunks[c].next;
-	} else {
-		c = lru->high_water++;
-		must(c < lru->nr_chunks);
-		(*fresh)++;
+/* Sets the bit and puts the table into its queue, unless it is there. */
+static void table_push(struct mm *mm, u32 table, u64 bit, struct lru_queue *q)
+{
+	if (!(atomic64_read(table_word(mm, table)) & bit) && !(atomic64_fetch_or(table_word(mm, table), bit) & bit))
+		queue_push(mm, q, table);
+}
+
+void lru_add(struct mm *mm, vpn_t vpn)
+{
+	atomic_full_barrier(); /* the page is seen by whoever clears QUEUED after this look at it */
+	table_push(mm, vpn.val / PTES_PER_PAGE, TABLE_QUEUED, &mm->lru.oldest);
+}
+
+void lru_add_run(struct mm *mm, vpn_t first, long nr)
+{
+	if (nr <= 0)
+		return;
+	lru_add(mm, first);
+	if ((first.val + (u32)nr - 1) / PTES_PER_PAGE != first.val / PTES_PER_PAGE)
+		lru_add(mm, (vpn_t){ first.val + (u32)nr - 1 });
+}
+
+void lru_add_cold(struct mm *mm, vpn_t vpn)
+{
+	table_push(mm, vpn.val / PTES_PER_PAGE, TABLE_COLD, &mm->lru.cold);
+}
+
+bool lru_take(struct mm *mm, u32 *table)
+{
+	return queue_pop(&mm->lru.oldest, table);
+}
+
+bool lru_take_cold(struct mm *mm, u32 *table)
+{
+	if (!queue_pop(&mm->lru.cold, table))
+		return false;
+	atomic64_fetch_and(table_word(mm, *table), ~TABLE_COLD);
+	return true;
+}
+
+void lru_give_cold(struct mm *mm, u32 table)
+{
+	table_push(mm, table, TABLE_COLD, &mm->lru.cold);
+}
+
+static bool table_has_pages(struct mm *mm, u32 table)
+{
+	u32 first = table * PTES_PER_PAGE, end = (u32)min_u64(first + PTES_PER_PAGE, mm->vm.nr_pages);
+
+	for (u32 at = first; at < end; at++) {
+		u64 pte = pte_read(mm, (vpn_t){ at });
+
+		if (pte_is_present(pte) || (pte & PTE_LOCKED))
+			return true;
 	}
-	lru->chunks[c].next = 0;
-	lru->chunks[c].first = lru->chunks[c].last = 0;
-	return c;
+	return false;
 }
 
-static void chunk_put(struct lru *lru, u32 c)
+void lru_give(struct mm *mm, u32 table, bool seen)
 {
-	lru->chunks[c].next = lru->free;
-	lru->free = c;
-}
-
-u32 lru_push(struct lru *lru, const vpn_t *vpns, u32 nr)
-{
-	u32 fresh = 0;
-
-	mutex_lock(&lru->lock);
-	for (u32 i = 0; i < nr; i++) {
-		struct lru_chunk *tail = &lru->chunks[lru->tail];
-
-		if (!lru->tail || tail->last == CHUNK_ENTRIES) {
-			u32 c = chunk_get(lru, &fresh);
-
-			if (lru->tail)
-				tail->next = c;
-			else
-				lru->head = c;
-			lru->tail = c;
-			tail = &lru->chunks[c];
-		}
-		tail->entries[tail->last++] = vpns[i];
+	if (seen) {
+		queue_push(mm, &mm->lru.oldest, table);
+		return;
 	}
-	lru->length += nr;
-	mutex_unlock(&lru->lock);
-	return fresh;
+	atomic64_fetch_and(table_word(mm, table), ~TABLE_QUEUED);
+	atomic_full_barrier(); /* meets lru_add() */
+	if (!mutate(MUTATE_TABLE_NO_LOOK) && table_has_pages(mm, table))
+		table_push(mm, table, TABLE_QUEUED, &mm->lru.oldest);
 }
 
-u32 lru_pop(struct lru *lru, vpn_t *vpns, u32 nr)
+void lru_adapt(struct mm *mm, u32 age, u32 seen, u32 old)
 {
-	u32 got = 0;
+	u32 new = age;
 
-	mutex_lock(&lru->lock);
-	while (got < nr && lru->head) {
-		struct lru_chunk *head = &lru->chunks[lru->head];
-		u32 next = head->next;
-
-		while (got < nr && head->first < head->last)
-			vpns[got++] = head->entries[head->first++];
-		if (head->first < head->last)
-			break;
-		chunk_put(lru, lru->head);
-		lru->head = next;
-		if (!next)
-			lru->tail = 0;
-	}
-	must(lru->length >= got);
-	lru->length -= got;
-	mutex_unlock(&lru->lock);
-	return got;
+	if (!seen)
+		return;
+	if (!old)
+		new -= age / 8 + (age > 0);
+	else if (old * 4 < seen)
+		new -= age > 0;
+	else if (old * 2 > seen)
+		new += age < AGE_MAX;
+	if (new != age)
+		atomic32_set(&mm->lru.evict_age, new);
 }
 
-u64 lru_length(struct lru *lru)
+/* Lost updates do not matter. */
+void lru_clean_left(struct mm *mm, u32 nr)
+{
+	u32 score = atomic32_read(&mm->keep_score);
+
+	if (score < KEEP_SCORE_MAX)
+		atomic32_set(&mm->keep_score, (u32)min_u64(score + nr, KEEP_SCORE_MAX));
+}
+
+void lru_clean_written(struct mm *mm)
+{
+	u32 score = atomic32_read(&mm->keep_score);
+
+	if (score > 0)
+		atomic32_set(&mm->keep_score, score - 1);
+}
+
+bool lru_keeps(const struct mm *mm, vpn_t vpn)
+{
+	return atomic32_read(&mm->keep_score) >= KEEP_SCORE_MAX / 2 || (vpn.val ^ lru_now(mm)) % KEEP_TRIES == 0;
+}
+
+u64 lru_length(struct mm *mm)
 {
 	u64 length;
 
-	mutex_lock(&lru->lock);
-	length = lru->length;
-	mutex_unlock(&lru->lock);
+	mutex_lock(&mm->lru.oldest.lock);
+	length = mm->lru.oldest.length;
+	mutex_unlock(&mm->lru.oldest.lock);
 	return length;
 }

@@ -1,26 +1,93 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mapped pages in the order in which they came in: reclaim takes the oldest. The hardware's accessed bits are out of
- * reach, so this is a FIFO; a page that comes back goes to the young end.
+ * In which order pages leave: the oldest first, but not one by one.
  *
- * A page stands in the queue at most once: whoever pushes has set QUEUED in its PTE, whoever pops clears it or pushes
- * again. An entry may be stale (the page has gone since); whoever pops looks at the PTE.
+ * The hardware's accessed bits are out of reach, so a page's age is how many pages have come in since it did. The
+ * clock counts them, pages resident plus pages ever freed, in ticks of 1/128 of the limit: each PTE has the tick of
+ * its arrival, or of its leaving, as a stamp of eight bits. A full memory is then about 128 ticks deep, whatever its
+ * size. A page that is wanted back before a memory's worth of others has come in is hot: its age counts an eighth (the
+ * idea of ARC's and S3-FIFO's ghost queues).
+ *
+ * Whatever takes a right away from pages interrupts every processor that runs the program, once a call. So reclaim
+ * goes through the address space by page tables (512 pages), which stand in a FIFO queue, and takes from each the
+ * pages that are old enough: neighbours leave together, in few calls. What is old enough (evict_age) follows what is
+ * found: down when a table has less than a quarter of its pages to give, up when more than half. At 0 every page may
+ * leave, so whatever can leave is found.
+ *
+ * A page table with a present page is in the queue: whoever installs a page sets QUEUED after that and pushes the
+ * table if it was not set; whoever finds no page clears it and looks again. With a full barrier on both sides, one of
+ * them sees the other.
+ * Context of all: any thread with signals blocked.
  */
 #pragma once
 
+#include "mm/budget.h"
+#include "mm/pte.h"
 #include "mm/types.h"
 
-/* Room for `nr_pages` entries. 0 or -ENOMEM. */
-int must_check lru_init(struct lru *lru, u32 nr_pages);
+enum {
+	LRU_CLOCK_DEPTH = 128, /* ticks of a memory's worth of pages */
+	LRU_HOT_SHIFT = 3,
+	LRU_RECENT = LRU_CLOCK_DEPTH / 16, /* ticks within which a neighbour belongs to the same stream */
+};
+
+/* Room for the page tables of `nr_pages` pages; the clock for so many pages of memory. 0 or -ENOMEM. */
+int must_check lru_init(struct mm *mm, u32 nr_pages, u64 limit_pages);
 void lru_destroy(struct lru *lru);
 
+/* The clock. A hint: both counts may be stale. */
+static inline u8 lru_now(const struct mm *mm)
+{
+	u64 arrived = budget_resident(atomic64_read(&mm->budget.used)) + atomic64_read(&mm->lru.freed);
+
+	return (u8)(arrived >> mm->lru.clock_shift);
+}
+
+/* Ticks since the stamp. */
+static inline u32 lru_ticks(u8 now, u64 pte)
+{
+	return (u8)(now - pte_stamp(pte));
+}
+
+static inline u32 lru_age(u8 now, u64 pte)
+{
+	return lru_ticks(now, pte) >> (pte & PTE_HOT ? LRU_HOT_SHIFT : 0);
+}
+
+/* The marks of its age for a page that comes in; `old` is its PTE while it was out. */
+static inline u64 lru_arrival(u8 now, u64 old)
+{
+	bool hot = pte_is_swap(old) && lru_ticks(now, old) < LRU_CLOCK_DEPTH;
+
+	return pte_with_stamp(hot ? PTE_HOT : 0, now);
+}
+
+/* After pages were installed and their PTEs unlocked: their page tables are to be looked at by reclaim. */
+void lru_add(struct mm *mm, vpn_t vpn);
+void lru_add_run(struct mm *mm, vpn_t first, long nr);
+
+/* After a PTE was marked COLD: its page table is to be looked at first. */
+void lru_add_cold(struct mm *mm, vpn_t vpn);
+
+/* The next page table to look at; false: there is none. Whoever has taken one gives it back. */
+bool must_check lru_take(struct mm *mm, u32 *table);
+bool must_check lru_take_cold(struct mm *mm, u32 *table);
+void lru_give_cold(struct mm *mm, u32 table); /* there may be more of them */
+
+/* `seen`: pages of the table are present, or may be in a moment. */
+void lru_give(struct mm *mm, u32 table, bool seen);
+
+/* What a look at a table with `seen` present pages has found to be old enough at `age`. */
+void lru_adapt(struct mm *mm, u32 age, u32 seen, u32 old);
+
 /*
- * Context: any thread with signals blocked; takes lru->lock. lru_push returns the pages of the table that became real
- * memory in this call (0 or 1), for the caller to charge.
+ * A page that is read keeps its slot, so that it can leave again for free, at the price of a fault if it is written to.
+ * The score says whether that pays: up for each page that left for free, down for each that was written to, within
+ * bounds at which nobody changes it. While it does not pay, one page in sixteen goes on trying.
  */
-u32 must_check lru_push(struct lru *lru, const vpn_t *vpns, u32 nr);
+void lru_clean_left(struct mm *mm, u32 nr);
+void lru_clean_written(struct mm *mm);
+bool lru_keeps(const struct mm *mm, vpn_t vpn);
 
-/* Takes up to `nr` of the oldest; returns how many. */
-u32 lru_pop(struct lru *lru, vpn_t *vpns, u32 nr);
-
-u64 lru_length(struct lru *lru);
+/* Page tables in the queue. */
+u64 lru_length(struct mm *mm);

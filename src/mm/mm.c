@@ -9,11 +9,13 @@
 #include "mm/frames.h"
 #include "mm/lru.h"
 #include "mm/pte.h"
+#include "mm/readahead.h"
 #include "mm/reclaim.h"
 #include "mm/swap_slots.h"
 
 enum {
 	ZAP_RUN = VM_RUN_MAX,
+	STEAL_MIN = 8, /* neighbours: below that, one call for each costs more than a copy */
 	HELD_SHIFT = 1, /* at most half of the limit may be held */
 	SWAPOFF_PASSES_MAX = 1000,
 	DEFAULT_SWAP_SHIFT = 5,
@@ -34,17 +36,28 @@ static u32 choose_nr_runs(u64 limit_pages, u32 nr_cpus)
 	return (u32)max_u64(min_u64(runs, limit_pages / 8 / FRAME_RUN), 2);
 }
 
-static int tables_alloc(struct mm *mm, u32 nr_pages, u32 nr_runs)
+/* Buffers: for the reclaimers, and for faults that read ahead; never more than 1/16 of the limit. */
+static u32 choose_nr_buffers(u64 limit_pages, u32 nr_cpus)
+{
+	u64 buffers = min_u64(nr_cpus + nr_cpus / 2 + 2, FRAME_BUFFERS_MAX);
+
+	return (u32)max_u64(min_u64(buffers, limit_pages / 16 / FRAME_RUN), 1);
+}
+
+static size_t pte_tables_bytes(u32 nr_pages)
+{
+	return DIV_ROUND_UP(nr_pages, PTES_PER_PAGE) * sizeof(struct atomic64);
+}
+
+static int tables_alloc(struct mm *mm, u32 nr_pages, u32 nr_runs, u32 nr_buffers, u64 limit_pages)
 {
 	mm->ptes = vm_table_alloc((size_t)nr_pages * sizeof(struct atomic64));
-	mm->pte_touched = vm_table_alloc((size_t)DIV_ROUND_UP(nr_pages, PTES_PER_PAGE) * sizeof(struct atomic32));
-	if (!mm->ptes || !mm->pte_touched)
+	mm->pte_tables = vm_table_alloc(pte_tables_bytes(nr_pages));
+	if (!mm->ptes || !mm->pte_tables)
 		return -ENOMEM;
-	if (area_init(&mm->areas) || frames_init(&mm->frames, nr_runs))
+	if (area_init(&mm->areas) || frames_init(&mm->frames, nr_runs, nr_buffers))
 		return -ENOMEM;
-	if (lru_init(&mm->lru, nr_pages) || lru_init(&mm->cold, nr_pages))
-		return -ENOMEM;
-	return 0;
+	return lru_init(mm, nr_pages, limit_pages);
 }
 
 static void tables_free(struct mm *mm)
@@ -52,10 +65,9 @@ static void tables_free(struct mm *mm)
 	u32 nr_pages = mm->vm.nr_pages;
 
 	vm_table_free(mm->ptes, (size_t)nr_pages * sizeof(struct atomic64));
-	vm_table_free(mm->pte_touched, (size_t)DIV_ROUND_UP(nr_pages, PTES_PER_PAGE) * sizeof(struct atomic32));
+	vm_table_free(mm->pte_tables, pte_tables_bytes(nr_pages));
 	area_destroy(&mm->areas);
 	lru_destroy(&mm->lru);
-	lru_destroy(&mm->cold);
 	frames_destroy(&mm->frames);
 }
 
@@ -63,32 +75,38 @@ int mm_create(struct mm *mm, const struct mm_config *cfg)
 {
 	u64 memory = cfg->memory_pages ? cfg->memory_pages : UINT32_MAX;
 	u64 resident = cfg->resident_pages ? cfg->resident_pages : UINT32_MAX;
-	u32 nr_runs = choose_nr_runs(min_u64(memory, resident), cfg->nr_cpus);
+	u64 limit = min_u64(memory, resident);
+	u32 nr_runs = choose_nr_runs(limit, cfg->nr_cpus), nr_buffers = choose_nr_buffers(limit, cfg->nr_cpus);
 	struct vm_config vm = {
 		.window_hint = cfg->window_hint,
 		.nr_pages = cfg->nr_pages,
 		.nr_steal_frames = nr_runs * FRAME_RUN,
-		.nr_read_frames = READ_FRAMES,
+		.nr_plain_frames = nr_buffers * FRAME_RUN + READ_FRAMES,
 		.method = cfg->method,
 	};
 	int ret;
 
-	if (!(cfg->memory_pages || cfg->resident_pages) || min_u64(memory, resident) < MM_LIMIT_PAGES_MIN)
+	if (!(cfg->memory_pages || cfg->resident_pages) || limit < MM_LIMIT_PAGES_MIN)
 		return -EINVAL;
 	if (!cfg->lab && !(swapin_policies[cfg->policy].safe && swapin_relaxes[cfg->relax].safe))
 		return -EINVAL;
-	*mm = (struct mm){ .stats = cfg->stats, .policy = cfg->policy, .relax = cfg->relax,
-			   .keep_clean = true, .on_adopt = cfg->on_adopt };
+	*mm = (struct mm){ .stats = cfg->stats,
+			   .policy = cfg->policy,
+			   .relax = cfg->relax,
+			   .keep_clean = true,
+			   .readahead = !cfg->no_readahead,
+			   .steal_min = cfg->method == VM_METHOD_MOVE ? 1 : STEAL_MIN,
+			   .on_adopt = cfg->on_adopt };
 	ret = vm_open(&mm->vm, &vm);
 	if (ret)
 		return ret;
-	ret = tables_alloc(mm, cfg->nr_pages, nr_runs);
+	ret = tables_alloc(mm, cfg->nr_pages, nr_runs, nr_buffers, limit);
 	if (ret) {
 		tables_free(mm);
 		vm_close(&mm->vm);
 		return ret;
 	}
-	budget_init(mm, memory, resident, nr_runs * FRAME_RUN + READ_FRAMES);
+	budget_init(mm, memory, resident, nr_runs * FRAME_RUN, frames_nr_plain(mm));
 	return 0;
 }
 
@@ -148,7 +166,7 @@ static void zap_locked(struct mm *mm, u32 at, u32 nr, const u64 *ptes)
 	for (u32 i = 0; i < nr; i++) {
 		if (ptes[i] & (PTE_SWAP | PTE_CLEAN))
 			swap_free(mm, pte_to_swp_entry(ptes[i]));
-		pte_unlock(mm, (vpn_t){ at + i }, ptes[i] & PTE_QUEUED);
+		pte_unlock(mm, (vpn_t){ at + i }, 0);
 	}
 	if (present)
 		budget_uncharge(mm, present);
@@ -166,7 +184,7 @@ static void zap_range(struct mm *mm, vpn_t start, u32 nr)
 	for (u32 at = start.val; at < end;) {
 		u32 got;
 
-		if (at % PTES_PER_PAGE == 0 && !atomic32_read(&mm->pte_touched[at / PTES_PER_PAGE])) {
+		if (at % PTES_PER_PAGE == 0 && !mm_table_is_touched(mm, at)) {
 			at += PTES_PER_PAGE;
 			continue;
 		}
@@ -370,6 +388,9 @@ int mm_will_need(struct mm *mm, vpn_t start, u32 nr)
 {
 	int ret = 0;
 
+	for (u32 i = 0; i < nr && mm->readahead; i += VM_RUN_MAX)
+		readahead_range(mm, (vpn_t){ start.val + i }, (u32)min_u64(nr - i, VM_RUN_MAX),
+				keeps_slot(mm, start, false));
 	for (u32 i = 0; i < nr && !ret; i++) {
 		vpn_t vpn = { start.val + i };
 
@@ -379,21 +400,16 @@ int mm_will_need(struct mm *mm, vpn_t start, u32 nr)
 	return ret;
 }
 
-/*
- * FIFO order has no other place than the end, so the old end is a queue of its own. A page keeps its entry in the
- * main queue (QUEUED): there it is stale once the page has left by this one.
- */
 void mm_cold(struct mm *mm, vpn_t start, u32 nr)
 {
 	for (u32 i = 0; i < nr; i++) {
 		vpn_t vpn = { start.val + i };
-		u32 fresh;
+		u64 pte;
 
-		if (!pte_is_present(pte_read(mm, vpn)) || lru_length(&mm->cold) >= smaller_limit(mm))
+		if (!pte_is_present(pte_read(mm, vpn)) || !pte_trylock(mm, vpn, &pte))
 			continue;
-		fresh = lru_push(&mm->cold, &vpn, 1);
-		if (fresh)
-			budget_charge_tables(mm, fresh);
+		pte_unlock(mm, vpn, pte_is_present(pte) ? pte | PTE_COLD : pte);
+		lru_add_cold(mm, vpn);
 	}
 }
 
@@ -408,17 +424,13 @@ u64 mm_default_swap_bytes(const struct mm *mm)
 static void adopt_page(struct mm *mm, vpn_t vpn)
 {
 	u64 pte = pte_lock(mm, vpn);
-	u32 fresh = 0;
 
 	if (pte_is_none(pte)) {
 		budget_charge_reclaim(mm, 1);
-		if (!(pte & PTE_QUEUED))
-			fresh = lru_push(&mm->lru, &vpn, 1);
-		pte |= PTE_PRESENT | PTE_QUEUED;
+		pte = pte_with_stamp(PTE_PRESENT, lru_now(mm));
 	}
 	pte_unlock(mm, vpn, pte);
-	if (fresh)
-		budget_charge_tables(mm, fresh);
+	lru_add(mm, vpn);
 }
 
 static int adopt_area(struct mm *mm, const struct area *area)
@@ -468,8 +480,10 @@ static int adopt_locked(struct mm *mm)
 
 	if (mm_is_adopted(mm))
 		return 0;
-	if (!mm->vm.registered)
+	if (!mm->vm.registered) {
 		ret = vm_register(&mm->vm);
+		budget_charge_reclaim(mm, frames_nr_plain(mm));
+	}
 	if (!ret && mm->on_adopt)
 		ret = mm->on_adopt(mm);
 	if (!ret)
@@ -503,7 +517,7 @@ static int adopt_for(struct mm *mm, vpn_t start, u32 nr, unsigned int prot)
 
 	if (prot != VM_NONE)
 		accessible += nr;
-	if (mm_is_adopted(mm) || accessible + mm->budget.reserve <= smaller_limit(mm))
+	if (mm_is_adopted(mm) || accessible + mm->budget.reserve + frames_nr_plain(mm) <= smaller_limit(mm))
 		return 0;
 	return adopt_locked(mm);
 }
@@ -580,7 +594,7 @@ static int unuse_all(struct mm *mm, struct swap_info *si)
 		if (!atomic64_read(&si->used))
 			return 0;
 		for (u32 at = 0; at < mm->vm.nr_pages && !ret; at++) {
-			if (at % PTES_PER_PAGE == 0 && !atomic32_read(&mm->pte_touched[at / PTES_PER_PAGE]))
+			if (at % PTES_PER_PAGE == 0 && !mm_table_is_touched(mm, at))
 				at += PTES_PER_PAGE - 1;
 			else
 				ret = unuse_page(mm, si, (vpn_t){ at });
@@ -615,20 +629,20 @@ int mm_swapoff(struct mm *mm, const char *name)
 void mm_assert_valid(struct mm *mm)
 {
 	u64 present = 0, used = atomic64_read(&mm->budget.used), named = 0, queued = 0;
-	u64 frames = (u64)__builtin_popcountll(atomic64_read(&mm->frames.touched_reads));
+	u64 frames = mm_is_adopted(mm) ? frames_nr_plain(mm) : 0;
 
 	for (u32 at = 0; at < mm->vm.nr_pages; at++) {
-		u64 pte;
+		u64 pte, table = atomic64_read(&mm->pte_tables[at / PTES_PER_PAGE]);
 
-		if (at % PTES_PER_PAGE == 0 && !atomic32_read(&mm->pte_touched[at / PTES_PER_PAGE])) {
+		if (at % PTES_PER_PAGE == 0 && !(table & TABLE_TOUCHED)) {
 			at += PTES_PER_PAGE - 1;
 			continue;
 		}
+		queued += at % PTES_PER_PAGE == 0 && (table & TABLE_QUEUED);
 		pte = pte_read(mm, (vpn_t){ at });
-		must(pte_is_valid(pte) && !(pte & (PTE_LOCKED | PTE_WAITERS)));
-		must(!pte_is_present(pte) || (pte & PTE_QUEUED));
+		must(pte_is_valid(pte) && !(pte & (PTE_LOCKED | PTE_WAITERS | PTE_WRITEBACK)));
+		must(!pte_is_present(pte) || (table & TABLE_QUEUED));
 		present += pte_is_present(pte);
-		queued += (pte & PTE_QUEUED) != 0;
 		if (pte & (PTE_SWAP | PTE_CLEAN)) {
 			u64 word = slot_read(swap_slot(mm, pte_to_swp_entry(pte)));
 
@@ -636,9 +650,10 @@ void mm_assert_valid(struct mm *mm)
 			named++;
 		}
 	}
-	must(queued == lru_length(&mm->lru));
+	must(queued == lru_length(mm));
 	must(named == swap_used(mm));
 	must(present + frames == budget_resident(used));
 	must(atomic64_read(&mm->frames.free_reads) == ~(u64)0 >> (64 - READ_FRAMES));
 	must(__builtin_popcountll(atomic64_read(&mm->frames.free_runs)) == (int)mm->frames.nr_runs);
+	must(__builtin_popcountll(atomic64_read(&mm->frames.free_buffers)) == (int)mm->frames.nr_buffers);
 }

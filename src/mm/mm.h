@@ -17,6 +17,7 @@ struct mm_config {
 	enum vm_method method;
 	enum swapin_policy policy;
 	enum swapin_relax relax;
+	bool no_readahead; /* one page a fault, for comparisons */
 	bool lab; /* unsafe policies are accepted */
 	struct mm_stats *stats; /* zeroed, outlives the mm */
 	int (*on_adopt)(struct mm *mm);
@@ -79,6 +80,12 @@ u64 mm_default_swap_bytes(const struct mm *mm);
  */
 int must_check mm_adopt(struct mm *mm);
 bool mm_is_adopted(const struct mm *mm);
+
+/* Has any PTE of this page's table ever been written? */
+static inline bool mm_table_is_touched(const struct mm *mm, u32 vpn)
+{
+	return atomic64_read(&mm->pte_tables[vpn / PTES_PER_PAGE]) & TABLE_TOUCHED;
+}
 
 /* Registers all of the window but what others have mapped in it. Context: areas.lock held. */
 int must_check mm_manage_window(struct mm *mm);

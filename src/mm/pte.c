@@ -7,11 +7,11 @@
 /* The first write to a page of the table makes it real memory: charge it. */
 static void pte_touch(struct mm *mm, vpn_t vpn)
 {
-	struct atomic32 *touched = &mm->pte_touched[vpn.val / PTES_PER_PAGE];
+	struct atomic64 *table = &mm->pte_tables[vpn.val / PTES_PER_PAGE];
 
-	if (likely(atomic32_read(touched)))
+	if (likely(atomic64_read(table) & TABLE_TOUCHED))
 		return;
-	if (atomic32_xchg_acquire(touched, 1) == 0)
+	if (!(atomic64_fetch_or(table, TABLE_TOUCHED) & TABLE_TOUCHED))
 		budget_charge_tables(mm, 1);
 }
 
@@ -86,7 +86,7 @@ bool pte_hold(struct mm *mm, vpn_t vpn, bool write, bool untouched_ok)
 	pte_touch(mm, vpn);
 	old = atomic64_read(word);
 	do {
-		if (((old & PTE_LOCKED) && !mutate(MUTATE_HOLD_LOCKED)) || (write && pte_is_clean(old)))
+		if (((old & PTE_LOCKED) && !mutate(MUTATE_HOLD_LOCKED)) || (write && pte_is_protected(old)))
 			return false;
 		if (!pte_is_present(old) && !(untouched_ok && pte_is_none(old)))
 			return false;

@@ -3,9 +3,13 @@
  * The page-table word and its lock.
  *
  *   63..32  swap entry (SWAP, or PRESENT and CLEAN)
- *   31..16  holds
- *    5      QUEUED   the page has an entry in the LRU queue
- *    4      CLEAN    present, write-protected, and its slot still has the same data
+ *    31     HOT      present, and was not away for long: its age counts less (lru.h)
+ *   30..16  holds
+ *   15..8   stamp: when the page came in, or left, by the clock of lru.h
+ *    7      COLD     present, and advised to leave first
+ *    6      WRITEBACK  CLEAN, but the slot does not have the data yet: it is being written from the page
+ *    5      PROTECTED  present and write-protected without a slot: the first write lifts it
+ *    4      CLEAN    present, write-protected, and its slot has the same data
  *    3      SWAP     absent, its copy is named by the entry
  *    2      PRESENT  in the window
  *    1      WAITERS  somebody sleeps on this word
@@ -26,11 +30,18 @@
 #define PTE_PRESENT ((u64)1 << 2)
 #define PTE_SWAP ((u64)1 << 3)
 #define PTE_CLEAN ((u64)1 << 4)
-#define PTE_QUEUED ((u64)1 << 5)
+#define PTE_PROTECTED ((u64)1 << 5)
+#define PTE_WRITEBACK ((u64)1 << 6)
+#define PTE_COLD ((u64)1 << 7)
+#define PTE_STAMP_SHIFT 8
+#define PTE_STAMP_MASK ((u64)0xff << PTE_STAMP_SHIFT)
 #define PTE_HOLD ((u64)1 << 16)
-#define PTE_HOLD_MASK ((u64)0xffff << 16)
+#define PTE_HOLD_MASK ((u64)0x7fff << 16)
+#define PTE_HOT ((u64)1 << 31)
 #define PTE_ENTRY_SHIFT 32
 #define PTE_ENTRY_MASK ((u64)0xffffffff << PTE_ENTRY_SHIFT)
+/* What its age depends on. */
+#define PTE_AGE_MASK (PTE_STAMP_MASK | PTE_HOT)
 /* What names the page's contents: the rest may change without making a copy stale. */
 #define PTE_CONTENT_MASK (PTE_PRESENT | PTE_SWAP | PTE_CLEAN | PTE_ENTRY_MASK)
 
@@ -73,9 +84,30 @@ static inline bool pte_is_clean(u64 pte)
 	return (pte & PTE_CLEAN) != 0;
 }
 
+/* Does a write to the present page fault? */
+static inline bool pte_is_protected(u64 pte)
+{
+	return (pte & (PTE_CLEAN | PTE_PROTECTED)) != 0;
+}
+
+static inline bool pte_is_under_writeback(u64 pte)
+{
+	return (pte & PTE_WRITEBACK) != 0;
+}
+
 static inline bool pte_is_held(u64 pte)
 {
 	return (pte & PTE_HOLD_MASK) != 0;
+}
+
+static inline u8 pte_stamp(u64 pte)
+{
+	return (u8)(pte >> PTE_STAMP_SHIFT);
+}
+
+static inline u64 pte_with_stamp(u64 pte, u8 stamp)
+{
+	return (pte & ~PTE_STAMP_MASK) | (u64)stamp << PTE_STAMP_SHIFT;
 }
 
 /* The patch's test: does the word still name the same contents? */
@@ -88,7 +120,9 @@ static inline bool pte_is_valid(u64 pte)
 {
 	if ((pte & PTE_PRESENT) && (pte & PTE_SWAP))
 		return false;
-	if ((pte & PTE_CLEAN) && !(pte & PTE_PRESENT))
+	if ((pte & (PTE_CLEAN | PTE_PROTECTED | PTE_COLD | PTE_HOT)) && !(pte & PTE_PRESENT))
+		return false;
+	if ((pte & PTE_WRITEBACK) && !(pte & PTE_CLEAN))
 		return false;
 	return (pte & (PTE_SWAP | PTE_CLEAN)) || !(pte & PTE_ENTRY_MASK);
 }
@@ -111,14 +145,14 @@ u64 pte_lock(struct mm *mm, vpn_t vpn);
 /* The same without sleeping; false if another has it. */
 bool pte_trylock(struct mm *mm, vpn_t vpn, u64 *pte);
 
-/* Sets state, entry and QUEUED to those of `pte`, keeps the holds as they are, wakes sleepers. */
+/* Sets all but the holds to what `pte` says, keeps the holds as they are, wakes sleepers. */
 void pte_unlock(struct mm *mm, vpn_t vpn, u64 pte);
 
 /* Sleeps until the word is not locked. */
 void pte_wait_unlocked(struct mm *mm, vpn_t vpn);
 
 /*
- * Holds a present page (a dirty one if `write`) without any lock; with `untouched_ok` also one of which nothing is
+ * Holds a present page (a writable one if `write`) without any lock; with `untouched_ok` also one of which nothing is
  * known (before adoption). False: not possible now, fault it in first.
  */
 bool pte_hold(struct mm *mm, vpn_t vpn, bool write, bool untouched_ok);

@@ -10,54 +10,44 @@
 #include "mm/lru.h"
 #include "mm/pte.h"
 #include "mm/swap_slots.h"
+#include "mm/writeback.h"
 
 enum {
+	TABLES_PER_RUN = 64, /* page tables that one run looks at, at most */
 	RECLAIM_RETRIES_MAX = 16, /* runs in a row that could free nothing, before it is called out of memory */
 	PUT_BACK_TRIES_MAX = 10000,
 	KSWAPD_IDLE_NS = 100000000,
 	RETRY_PAUSE_NS = 1000000,
 };
 
-/* A page on its way out: its PTE is locked by us. */
-struct victim {
-	vpn_t vpn;
-	swp_entry_t entry; /* dirty pages: the slot it goes to */
-	u64 pte;
-};
-
 struct reclaim_run {
 	struct victim victims[FRAME_RUN];
 	u32 nr;
-	frame_t first; /* the run of frames, `used` of which hold pages */
+	frame_t first; /* the run of steal frames, `used` of which hold pages */
 	u32 used;
-	/* What came of it. `stale` entries are gone from the queue: a kind of progress. */
-	u32 scanned, stale, freed, failed;
+	frame_t buffer; /* of plain frames */
+	/* What came of it. */
+	u32 scanned; /* page tables of which every page might leave */
+	u32 freed, failed;
+	bool younger; /* nothing was old enough, so that younger pages may leave now: a kind of progress */
 };
 
 /* ---- choosing pages ---- */
 
-/* Locks a page if it may leave. The PTE keeps QUEUED as it is. */
+/* Locks a page if it may leave. */
 static bool victim_lock(struct mm *mm, vpn_t vpn, struct victim *v)
 {
 	if (!pte_trylock(mm, vpn, &v->pte))
 		return false;
 	v->vpn = vpn;
-	if (pte_is_present(v->pte) && (!pte_is_held(v->pte) || mutate(MUTATE_EVICT_HELD)))
+	if (pte_is_present(v->pte) && (!pte_is_held(v->pte) || mutate(MUTATE_EVICT_HELD)) &&
+	    (!pte_is_under_writeback(v->pte) || mutate(MUTATE_DROP_UNWRITTEN)))
 		return true;
 	pte_unlock(mm, vpn, v->pte);
 	return false;
 }
 
-/* Pages that cannot leave now go to the young end; their PTEs have QUEUED set. */
-static void requeue(struct mm *mm, vpn_t vpn)
-{
-	u32 fresh = lru_push(&mm->lru, &vpn, 1);
-
-	if (fresh)
-		budget_charge_tables(mm, fresh);
-}
-
-/* Sorted by address, so that neighbours leave in one call. Nearly sorted input: FIFO order follows the program's. */
+/* Sorted by address, so that neighbours leave in one call; each page table's pages are in order already. */
 static void sort_victims(struct reclaim_run *run)
 {
 	for (u32 i = 1; i < run->nr; i++) {
@@ -70,55 +60,64 @@ static void sort_victims(struct reclaim_run *run)
 	}
 }
 
-/* What was advised cold goes first. The pages keep QUEUED and their entries in the main queue. */
-static void isolate_cold(struct mm *mm, struct reclaim_run *run)
+/*
+ * What of a page table is at least so old, and has all of `flags`. Returns how many pages of it are present, or may be
+ * in a moment.
+ */
+static u32 isolate_table(struct mm *mm, struct reclaim_run *run, u32 table, u32 age, u64 flags)
 {
-	vpn_t vpns[FRAME_RUN];
-	u32 nr = lru_pop(&mm->cold, vpns, FRAME_RUN);
+	u32 first = table * PTES_PER_PAGE, end = (u32)min_u64(first + PTES_PER_PAGE, mm->vm.nr_pages), seen = 0;
+	u8 now = lru_now(mm);
 
-	for (u32 i = 0; i < nr; i++) {
-		if (victim_lock(mm, vpns[i], &run->victims[run->nr]))
+	for (u32 at = first; at < end && run->nr < FRAME_RUN; at++) {
+		u64 pte = pte_read(mm, (vpn_t){ at });
+
+		if (!pte_is_present(pte) && !(pte & PTE_LOCKED))
+			continue;
+		seen++;
+		if (lru_age(now, pte) >= age && (pte & flags) == flags &&
+		    victim_lock(mm, (vpn_t){ at }, &run->victims[run->nr]))
 			run->nr++;
 	}
-	run->scanned += nr;
-	sort_victims(run);
+	return seen;
 }
 
-/* The oldest pages. One that has gone since loses its place; one that is locked or held goes to the young end. */
+/* What was advised cold goes first. */
+static void isolate_cold(struct mm *mm, struct reclaim_run *run)
+{
+	u32 table;
+
+	while (run->nr < FRAME_RUN && lru_take_cold(mm, &table)) {
+		(void)isolate_table(mm, run, table, 0, PTE_COLD);
+		if (run->nr == FRAME_RUN)
+			lru_give_cold(mm, table);
+	}
+}
+
+/* Each page table at most once. */
 static void isolate_oldest(struct mm *mm, struct reclaim_run *run)
 {
-	vpn_t vpns[FRAME_RUN];
+	u64 left = min_u64(lru_length(mm), TABLES_PER_RUN);
+	bool younger = false;
+	u32 table;
 
-	u32 nr = lru_pop(&mm->lru, vpns, FRAME_RUN);
+	for (; left > 0 && run->nr < FRAME_RUN && lru_take(mm, &table); left--) {
+		u32 age = atomic32_read(&mm->lru.evict_age), before = run->nr;
+		u32 seen = isolate_table(mm, run, table, age, 0);
 
-	run->scanned += nr;
-	for (u32 i = 0; i < nr; i++) {
-		struct victim *v = &run->victims[run->nr];
-
-		if (!pte_trylock(mm, vpns[i], &v->pte)) {
-			requeue(mm, vpns[i]);
-			continue;
-		}
-		must(v->pte & PTE_QUEUED);
-		v->vpn = vpns[i];
-		if (!pte_is_present(v->pte)) {
-			pte_unlock(mm, vpns[i], v->pte & ~PTE_QUEUED);
-			run->stale++;
-		} else if (pte_is_held(v->pte)) {
-			pte_unlock(mm, vpns[i], v->pte);
-			requeue(mm, vpns[i]);
-		} else {
-			v->pte &= ~PTE_QUEUED;
-			run->nr++;
-		}
+		lru_adapt(mm, age, seen, run->nr - before);
+		lru_give(mm, table, seen);
+		if (age > 0)
+			younger = true;
+		else
+			run->scanned++;
 	}
-	sort_victims(run);
+	run->younger = younger && !run->nr;
 }
 
 static void isolate_range(struct mm *mm, struct reclaim_run *run, vpn_t start, u32 nr)
 {
 	must(nr <= FRAME_RUN);
-	run->scanned = nr;
 	for (u32 i = 0; i < nr; i++) {
 		vpn_t vpn = { start.val + i };
 
@@ -127,57 +126,45 @@ static void isolate_range(struct mm *mm, struct reclaim_run *run, vpn_t start, u
 	}
 }
 
-/* A victim that stays after all. */
-static void victim_unlock(struct mm *mm, struct victim *v)
-{
-	bool queued = v->pte & PTE_QUEUED;
-
-	pte_unlock(mm, v->vpn, v->pte | PTE_QUEUED);
-	if (!queued)
-		requeue(mm, v->vpn);
-}
-
 /* ---- clean pages ---- */
 
-static bool are_neighbours(const struct victim *a, const struct victim *b)
+/* The slots have the same data and the pages cannot change under their PTE locks: dropping them is all. */
+static void drop_clean(struct mm *mm, const struct victim *v, u32 nr)
 {
-	return a->vpn.val + 1 == b->vpn.val;
-}
+	vpn_t vpns[FRAME_RUN];
+	u8 now = lru_now(mm);
 
-/* The slot has the same data and the page cannot change under its PTE lock: dropping it is all. */
-static void drop_clean(struct mm *mm, struct victim *v, u32 nr)
-{
-	vm_zap(&mm->vm, v[0].vpn, nr);
 	for (u32 i = 0; i < nr; i++)
-		pte_unlock(mm, v[i].vpn, pte_make_swap(pte_to_swp_entry(v[i].pte)) | (v[i].pte & PTE_QUEUED));
+		vpns[i] = v[i].vpn;
+	vm_zap_pages(&mm->vm, vpns, nr);
+	for (u32 i = 0; i < nr; i++)
+		pte_unlock(mm, v[i].vpn, pte_with_stamp(pte_make_swap(pte_to_swp_entry(v[i].pte)), now));
 	budget_uncharge(mm, nr);
+	lru_clean_left(mm, nr);
 	mm_stats_add(mm->stats, STAT_PAGES_OUT_CLEAN, nr);
 }
 
-/* Drops the clean victims, in runs of neighbours; the dirty ones remain. */
+/* Drops the clean victims; the dirty ones remain. */
 static void reclaim_clean(struct mm *mm, struct reclaim_run *run)
 {
-	u32 dirty = 0;
+	struct victim clean[FRAME_RUN];
+	u32 nr_clean = 0, dirty = 0;
 
-	for (u32 i = 0, nr; i < run->nr; i += nr) {
-		struct victim *v = &run->victims[i];
-
-		nr = 1;
-		if (!pte_is_clean(v->pte)) {
-			run->victims[dirty++] = *v;
-			continue;
-		}
-		while (i + nr < run->nr && pte_is_clean(v[nr].pte) && are_neighbours(&v[nr - 1], &v[nr]))
-			nr++;
-		drop_clean(mm, v, nr);
-		run->freed += nr;
+	for (u32 i = 0; i < run->nr; i++) {
+		if (pte_is_clean(run->victims[i].pte))
+			clean[nr_clean++] = run->victims[i];
+		else
+			run->victims[dirty++] = run->victims[i];
 	}
+	if (nr_clean)
+		drop_clean(mm, clean, nr_clean);
+	run->freed += nr_clean;
 	run->nr = dirty;
 }
 
 /* ---- dirty pages: into frames ---- */
 
-/* Gives every victim a slot; those that get none stay, and swap is full. */
+/* Gives every victim a slot; those that get none stay, as the youngest, and swap is full. */
 static void assign_slots(struct mm *mm, struct reclaim_run *run)
 {
 	swp_entry_t entries[FRAME_RUN];
@@ -186,16 +173,9 @@ static void assign_slots(struct mm *mm, struct reclaim_run *run)
 	for (u32 i = 0; i < got; i++)
 		run->victims[i].entry = entries[i];
 	for (u32 i = got; i < run->nr; i++)
-		victim_unlock(mm, &run->victims[i]);
+		pte_unlock(mm, run->victims[i].vpn, pte_with_stamp(run->victims[i].pte, lru_now(mm)));
 	run->failed += run->nr - got;
 	run->nr = got;
-}
-
-/* Gives back a slot that nothing was stored in. */
-static void unassign_slot(struct mm *mm, struct victim *v)
-{
-	swap_free(mm, v->entry);
-	swapcache_clear(mm, v->entry);
 }
 
 /* The page is in its frame: now the slot names the frame, then the PTE names the slot. */
@@ -205,49 +185,53 @@ static void publish_stolen(struct mm *mm, struct reclaim_run *run, struct victim
 
 	*frame_desc(mm, frame) = (struct frame_desc){ .vpn = v->vpn, .entry = v->entry };
 	slot_publish(swap_slot(mm, v->entry), frame.val, true);
-	pte_unlock(mm, v->vpn, pte_make_swap(v->entry) | (v->pte & PTE_QUEUED));
+	pte_unlock(mm, v->vpn, pte_with_stamp(pte_make_swap(v->entry), lru_now(mm)));
 }
 
 /* The kernel has no such page: the program dropped it behind our back, so it reads as zero. */
 static void forget_lost(struct mm *mm, struct victim *v)
 {
-	unassign_slot(mm, v);
-	pte_unlock(mm, v->vpn, v->pte & ~PTE_CONTENT_MASK);
+	swap_free(mm, v->entry);
+	swapcache_clear(mm, v->entry);
+	pte_unlock(mm, v->vpn, 0);
 	budget_uncharge(mm, 1);
 }
 
-/* Moves `nr` neighbours out as far as it goes; returns how many victims are dealt with (> 0). */
+/* Moves neighbours out as far as it goes; returns how many victims are dealt with. */
 static u32 steal_neighbours(struct mm *mm, struct reclaim_run *run, struct victim *v, u32 nr)
 {
-	/* What a copy holds twice for a moment. MOVE copies single pages only, where it cannot move. */
-	u32 twice = mm->vm.method == VM_METHOD_MOVE ? 1 : nr;
-	long moved;
+	long moved = vm_steal(&mm->vm, v[0].vpn, (frame_t){ run->first.val + run->used }, nr);
 
-	budget_charge_reclaim(mm, twice);
-	moved = vm_steal(&mm->vm, v[0].vpn, (frame_t){ run->first.val + run->used }, nr);
-	budget_uncharge(mm, twice);
 	for (long i = 0; i < moved; i++)
 		publish_stolen(mm, run, &v[i]);
-	if (moved > 0)
-		return (u32)moved;
-	if (moved == -ENOENT) {
+	if (moved == -ENOENT)
 		forget_lost(mm, v);
-	} else {
-		unassign_slot(mm, v);
-		victim_unlock(mm, v);
-	}
-	return 1;
+	return moved > 0 ? (u32)moved : moved == -ENOENT;
 }
 
+/* Long runs of neighbours leave by vm_steal; what it refuses, and all others, remain. */
 static void steal_victims(struct mm *mm, struct reclaim_run *run)
 {
-	for (u32 i = 0; i < run->nr;) {
-		u32 nr = 1;
+	u32 left = 0;
 
-		while (i + nr < run->nr && are_neighbours(&run->victims[i + nr - 1], &run->victims[i + nr]))
+	for (u32 i = 0, nr; i < run->nr; i += nr) {
+		struct victim *v = &run->victims[i];
+		u32 done = 0;
+
+		nr = 1;
+		while (i + nr < run->nr && v[nr - 1].vpn.val + 1 == v[nr].vpn.val)
 			nr++;
-		i += steal_neighbours(mm, run, &run->victims[i], nr);
+		while (nr - done >= mm->steal_min && done < nr) {
+			u32 got = steal_neighbours(mm, run, v + done, nr - done);
+
+			if (!got)
+				break;
+			done += got;
+		}
+		for (; done < nr; done++)
+			run->victims[left++] = v[done];
 	}
+	run->nr = left;
 }
 
 /* ---- from frames to the device ---- */
@@ -275,7 +259,7 @@ static void put_back(struct mm *mm, frame_t frame)
 		if (done)
 			break;
 		/* The kernel itself has no page for us: the data is safe in the frame, so wait. */
-		budget_uncharge(mm, 1);
+		budget_refund(mm, 1);
 		must(tries < PUT_BACK_TRIES_MAX);
 		sync_wait32_timeout(&never, 0, RETRY_PAUSE_NS);
 	}
@@ -309,23 +293,40 @@ static void write_frame(struct mm *mm, struct reclaim_run *run, frame_t frame)
 
 /* ---- one run ---- */
 
+static bool steals(const struct mm *mm)
+{
+	return mm->vm.method == VM_METHOD_MOVE;
+}
+
 /* Takes isolated victims all the way out. */
 static void reclaim_victims(struct mm *mm, struct reclaim_run *run)
 {
 	reclaim_clean(mm, run);
 	assign_slots(mm, run);
-	if (run->nr) {
+	if (run->nr && steals(mm))
 		steal_victims(mm, run);
-		for (u32 i = 0; i < run->used; i++)
-			write_frame(mm, run, (frame_t){ run->first.val + i });
-	}
+	if (run->nr)
+		run->freed += writeback_victims(mm, run->victims, run->nr, run->buffer, &run->failed);
+	for (u32 i = 0; i < run->used; i++)
+		write_frame(mm, run, (frame_t){ run->first.val + i });
 }
 
+/* Frames and buffer first, in this order: nothing else is held while these are waited for. */
 static void reclaim_begin(struct mm *mm, struct reclaim_run *run)
 {
 	run->nr = run->used = 0;
-	run->scanned = run->stale = run->freed = run->failed = 0;
-	run->first = frame_run_get(mm);
+	run->scanned = run->freed = run->failed = 0;
+	run->younger = false;
+	if (steals(mm))
+		run->first = frame_run_get(mm);
+	run->buffer = frame_buffer_get(mm);
+}
+
+static void reclaim_end(struct mm *mm, struct reclaim_run *run)
+{
+	frame_buffer_put(mm, run->buffer);
+	if (steals(mm))
+		frame_run_put(mm, run->first, run->used);
 }
 
 static void reclaim_oldest(struct mm *mm, struct reclaim_run *run)
@@ -334,8 +335,9 @@ static void reclaim_oldest(struct mm *mm, struct reclaim_run *run)
 	isolate_cold(mm, run);
 	if (!run->nr)
 		isolate_oldest(mm, run);
+	sort_victims(run);
 	reclaim_victims(mm, run);
-	frame_run_put(mm, run->first, run->used);
+	reclaim_end(mm, run);
 }
 
 u64 reclaim_range(struct mm *mm, vpn_t start, u32 nr)
@@ -347,7 +349,7 @@ u64 reclaim_range(struct mm *mm, vpn_t start, u32 nr)
 		reclaim_begin(mm, &run);
 		isolate_range(mm, &run, (vpn_t){ start.val + at }, (u32)min_u64(nr - at, FRAME_RUN));
 		reclaim_victims(mm, &run);
-		frame_run_put(mm, run.first, run.used);
+		reclaim_end(mm, &run);
 		freed += run.freed;
 	}
 	return freed;
@@ -373,7 +375,7 @@ static bool made_progress(struct mm *mm, const struct reclaim_run *run, u32 *pro
 	if (run->freed)
 		atomic32_add_return(&mm->reclaim_progress, 1);
 	now = atomic32_load_acquire(&mm->reclaim_progress);
-	if (now == *progress && !run->stale)
+	if (now == *progress && !run->younger)
 		return false;
 	*progress = now;
 	return true;
@@ -381,8 +383,8 @@ static bool made_progress(struct mm *mm, const struct reclaim_run *run, u32 *pro
 
 /*
  * Out of memory is when nobody could free anything: RECLAIM_RETRIES_MAX runs in a row met full swap, or all of the
- * queue was looked at twice and none of it could leave. What other reclaimers have in work may still make room, so a
- * run without success waits a moment for one of them to finish.
+ * queue was looked at twice, whatever its age, and none of it could leave. What other reclaimers have in work may
+ * still make room, so a run without success waits a moment for one of them to finish.
  */
 static int reclaim_for_charge(struct mm *mm, u32 nr)
 {
@@ -397,7 +399,7 @@ static int reclaim_for_charge(struct mm *mm, u32 nr)
 		if (made_progress(mm, &run, &progress)) {
 			tries = 0;
 			scanned = 0;
-		} else if (run.failed || !run.scanned || scanned > 2 * lru_length(&mm->lru)) {
+		} else if (run.failed || !run.scanned || scanned > 2 * lru_length(mm)) {
 			u32 seen = atomic32_load_acquire(&mm->frames.waiters);
 
 			if (++tries == RECLAIM_RETRIES_MAX)

@@ -13,6 +13,7 @@ struct weir_stats;
 
 enum mm_counter {
 	STAT_PAGES_IN,
+	STAT_PAGES_AHEAD,
 	STAT_PAGES_OUT,
 	STAT_PAGES_OUT_CLEAN,
 	STAT_FAULT_ZERO,

@@ -141,8 +141,7 @@ int slot_cache_add(struct atomic64 *slot, u32 frame)
 			return -EEXIST;
 		if (slot_count(old) == 0)
 			return -ENOENT;
-	} while (!atomic64_cas_acquire(slot, &old,
-				       old | SLOT_HAS_CACHE | SLOT_FRAME | SLOT_LOCKED | slot_high(frame)));
+	} while (!atomic64_cas_acquire(slot, &old, old | SLOT_HAS_CACHE | SLOT_FRAME | SLOT_LOCKED | slot_high(frame)));
 	return 0;
 }
 

@@ -12,7 +12,7 @@
  *   hold         a page kept resident for a system call (count in its PTE)
  *
  * Accounting, in pages, always true (budget.h):
- *   resident = pages present in the window + steal frames in use + read frames ever used
+ *   resident = pages present in the window + steal frames in use + all plain frames
  *   stored   = pages of the devices' own memory + touched pages of the tables below
  *   resident <= limit_resident, resident + stored <= limit_memory
  *   swap count of a slot = PTEs that name it, whether the page is absent (swapped) or present and clean
@@ -32,6 +32,7 @@ enum {
 	SWAP_OFFSET_BITS = 28,
 	FRAME_RUN = VM_RUN_MAX, /* frames that are filled, written and emptied together */
 	FRAME_RUNS_MAX = 32,
+	FRAME_BUFFERS_MAX = 16,
 	READ_FRAMES = 64,
 	PTES_PER_PAGE = PAGE_SIZE / sizeof(u64),
 };
@@ -76,15 +77,29 @@ struct budget {
 	u32 low, high; /* watermarks of free pages for the background reclaimer */
 };
 
-/* A queue of vpns in chunks of one page (lru.c). */
+/* What is known of a page of PTEs, in its word of mm->pte_tables. */
+#define TABLE_TOUCHED ((u64)1 << 0) /* a PTE in it was written: it is real memory */
+#define TABLE_QUEUED ((u64)1 << 1) /* it has an entry in mm->lru.oldest */
+#define TABLE_COLD ((u64)1 << 2) /* it has an entry in mm->lru.cold */
+
+/* A queue of page tables, by number, in chunks of one page (lru.c). */
 struct lru_chunk;
 
-struct lru {
+struct lru_queue {
 	struct mutex lock; /* all below */
 	struct lru_chunk *chunks; /* table, index 0 unused */
 	u32 nr_chunks, high_water; /* of the table: there are, were ever used */
 	u32 head, tail, free; /* chunk numbers */
 	u64 length;
+};
+
+/* In which order pages leave (lru.h). */
+struct lru {
+	struct lru_queue oldest; /* page tables with present pages, each once: QUEUED */
+	struct lru_queue cold; /* those with pages advised cold, each at most once: COLD */
+	struct atomic64 freed; /* pages ever uncharged: with those resident, how many ever came in */
+	struct atomic32 evict_age; /* pages at least so old may leave now */
+	u32 clock_shift; /* pages that come in between two ticks, as a power of two */
 };
 
 /* One mapping: [start, end) with the same access rights. */
@@ -112,9 +127,9 @@ struct frame_desc {
 struct frame_pool {
 	struct atomic64 free_runs; /* bit per run of steal frames; acquire takes, release gives back */
 	struct atomic64 free_reads; /* bit per read frame */
-	struct atomic64 touched_reads; /* read frames that have been charged once */
+	struct atomic64 free_buffers; /* bit per run of FRAME_RUN plain frames */
 	struct atomic32 waiters; /* bumped on each release: sleepers wait for a change */
-	u32 nr_runs;
+	u32 nr_runs, nr_buffers;
 	struct frame_desc *desc; /* per steal frame */
 };
 
@@ -150,11 +165,10 @@ struct kswapd {
 struct mm {
 	struct vm vm;
 	struct atomic64 *ptes; /* per page of the window: pte.h */
-	struct atomic32 *pte_touched; /* per page of ptes: not 0 once a PTE in it was written */
+	struct atomic64 *pte_tables; /* per page of ptes: TABLE_* bits, each set and cleared by read-modify-write */
 	struct area_set areas;
 	struct budget budget;
-	struct lru lru; /* pages in FIFO order; at most one entry each: QUEUED */
-	struct lru cold; /* advised cold: looked at first; entries may be stale or double */
+	struct lru lru;
 	struct frame_pool frames;
 	struct swap_info swap[SWAP_TYPES_MAX];
 	struct atomic32 nr_swap; /* devices ever added: those below may be looked at */
@@ -167,7 +181,10 @@ struct mm {
 	enum swapin_policy policy; /* how a page comes back */
 	enum swapin_relax relax; /* how the loser of a pin waits */
 	struct atomic32 relax_queue; /* RELAX_QUEUE: bumped at the end of each pin */
+	struct atomic32 keep_score; /* whether keeping slots for pages that are read has paid (lru.h) */
 	bool keep_clean; /* read faults keep the slot */
+	bool readahead; /* swap-in past the swap cache reads ahead */
+	u32 steal_min; /* so many dirty neighbours leave by vm_steal, fewer are written where they are */
 	/* Called with the descriptor open, before the window is registered: the last moment before faults. Or NULL. */
 	int (*on_adopt)(struct mm *mm);
 };
@@ -180,5 +197,5 @@ struct mm {
  *     swap_lock
  *       slot pin (HAS_CACHE), folio lock (LOCKED)      sleeps across device I/O
  *         PTE lock                                      sleeps across vm calls
- *           lru.lock, the devices' own locks, waits for nothing
+ *           the queues' locks, the devices' own locks, waits for nothing
  */

@@ -7,11 +7,6 @@
 #include "base/os.h"
 #include "base/syscall.h"
 
-/* Newer than the system headers: the caller's own process (Linux 6.15), to whom all advice is open (6.13). */
-#ifndef PIDFD_SELF_THREAD_GROUP
-#define PIDFD_SELF_THREAD_GROUP -10001
-#endif
-
 void *pages_reserve(size_t bytes)
 {
 	void *addr = os_reserve(bytes);
@@ -48,17 +43,7 @@ void page_account_uncharge(struct page_account *account, u64 nr_pages)
 
 static void release_ranges(struct page_batch *batch)
 {
-	u32 i = 0;
-	long done = 0;
-
-	if (batch->nr_ranges > 1)
-		done = sys5(SYS_process_madvise, PIDFD_SELF_THREAD_GROUP, batch->ranges, batch->nr_ranges,
-			    MADV_DONTNEED, 0);
-	/* Ranges that older kernels, or a filter, refuse to take together go one by one. */
-	for (; i < batch->nr_ranges && done >= (long)batch->ranges[i].iov_len; i++)
-		done -= (long)batch->ranges[i].iov_len;
-	for (; i < batch->nr_ranges; i++)
-		os_release(batch->ranges[i].iov_base, batch->ranges[i].iov_len);
+	os_release_ranges(batch->ranges, batch->nr_ranges);
 	batch->nr_ranges = 0;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * The address space by userfaultfd, without privilege (UFFD_USER_MODE_ONLY): pages enter by UFFDIO_COPY, which needs
- * no TLB flush; they leave by UFFDIO_MOVE where the kernel has it, else by write-protect, copy and drop. The second
- * way is also what single pages take that MOVE refuses (shared by fork, read-only mappings).
+ * no TLB flush; they leave by UFFDIO_MOVE where many neighbours go and the kernel has it, else they are
+ * write-protected, read and dropped.
  */
 #include "vm/vm.h"
 
@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #include "base/assert.h"
 #include "base/os.h"
@@ -37,7 +38,7 @@ static void *reserve(uintptr_t hint, size_t bytes, int prot)
 int vm_open(struct vm *vm, const struct vm_config *cfg)
 {
 	size_t window_bytes = (size_t)cfg->nr_pages << PAGE_SHIFT;
-	u32 nr_frames = cfg->nr_steal_frames + cfg->nr_read_frames;
+	u32 nr_frames = cfg->nr_steal_frames + cfg->nr_plain_frames;
 	void *window, *frames, *zeros;
 
 	must(cfg->nr_pages > 0);
@@ -324,28 +325,6 @@ int vm_resident(struct vm *vm, vpn_t vpn, u32 nr, u8 *present)
 	return pages_present(vm, vm_address(vm, vpn), nr, present);
 }
 
-/*
- * The way without MOVE: with the pages write-protected the program cannot change them under the copy. A page that
- * the kernel cannot read (absent, or PROT_NONE) ends the run and is made writable again.
- */
-static long steal_by_copy(struct vm *vm, uintptr_t src, uintptr_t dst, u32 nr)
-{
-	long done, ret = uffd_protect(vm, src, nr, true);
-
-	if (is_error(ret))
-		return ret;
-	done = uffd_copy(vm, dst, src, nr, 0);
-	if (done > 0)
-		sys3(SYS_madvise, src, (size_t)done << PAGE_SHIFT, MADV_DONTNEED);
-	if (done < (long)nr) {
-		u32 left = nr - (done > 0 ? (u32)done : 0);
-
-		ret = uffd_protect(vm, src + ((uintptr_t)(nr - left) << PAGE_SHIFT), left, false);
-		must(!is_error(ret));
-	}
-	return done;
-}
-
 /* MOVE said that the page is absent, or the frame taken: look where the page is before that is believed. */
 static long steal_look(struct vm *vm, uintptr_t src, uintptr_t dst, long err)
 {
@@ -385,7 +364,7 @@ static long steal_by_move(struct vm *vm, uintptr_t src, uintptr_t dst, u32 nr)
 		} else if (ret == -ENOENT || ret == -EEXIST) {
 			return steal_look(vm, from, to, ret);
 		} else {
-			return steal_by_copy(vm, from, to, 1);
+			return ret;
 		}
 	}
 	return done ? (long)done : -EBUSY;
@@ -393,22 +372,72 @@ static long steal_by_move(struct vm *vm, uintptr_t src, uintptr_t dst, u32 nr)
 
 long vm_steal(struct vm *vm, vpn_t vpn, frame_t frame, u32 nr)
 {
-	uintptr_t src = vm_address(vm, vpn), dst = (uintptr_t)vm_frame_data(vm, frame);
-	long ret;
-
+	must(vm->method == VM_METHOD_MOVE);
 	must(nr > 0 && nr <= VM_RUN_MAX);
 	must(vpn.val + nr <= vm->nr_pages);
 	must(frame.val + nr <= vm->nr_steal_frames);
-	if (vm->method == VM_METHOD_MOVE)
-		return steal_by_move(vm, src, dst, nr);
-	ret = steal_by_copy(vm, src, dst, nr);
-	return ret == -EFAULT ? steal_look(vm, src, dst, -EBUSY) : ret;
+	return steal_by_move(vm, vm_address(vm, vpn), (uintptr_t)vm_frame_data(vm, frame), nr);
+}
+
+/* A page that the program may not read, or where a filter forbids process_vm_readv: /proc/self/mem reads it. */
+static bool read_by_force(uintptr_t addr, void *page)
+{
+	long fd = sys4(SYS_openat, AT_FDCWD, "/proc/self/mem", O_RDONLY | O_CLOEXEC, 0), ret;
+
+	if (is_error(fd))
+		return false;
+	ret = sys4(SYS_pread64, fd, page, PAGE_SIZE, addr);
+	sys1(SYS_close, fd);
+	return ret == (long)PAGE_SIZE;
+}
+
+u32 vm_read_pages(struct vm *vm, const vpn_t *vpns, frame_t frame, u32 nr)
+{
+	struct iovec from[VM_RUN_MAX], to;
+	u32 done = 0;
+	long ret;
+
+	must(nr > 0 && nr <= VM_RUN_MAX);
+	must(frame.val >= vm->nr_steal_frames && frame.val + nr <= vm->nr_frames);
+	for (u32 i = 0; i < nr; i++)
+		from[i] = (struct iovec){ (void *)vm_address(vm, vpns[i]), PAGE_SIZE };
+	while (done < nr) {
+		to.iov_base = vm_frame_data(vm, (frame_t){ frame.val + done });
+		to.iov_len = (size_t)(nr - done) << PAGE_SHIFT;
+		ret = sys6(SYS_process_vm_readv, sys0(SYS_getpid), &to, 1, &from[done], nr - done, 0);
+		if (ret >= (long)PAGE_SIZE)
+			done += (u32)((u64)ret >> PAGE_SHIFT);
+		else if (read_by_force((uintptr_t)from[done].iov_base, to.iov_base))
+			done++;
+		else
+			break;
+	}
+	return done;
 }
 
 void vm_zap(struct vm *vm, vpn_t vpn, u32 nr)
 {
 	must(vpn.val + nr <= vm->nr_pages);
 	sys3(SYS_madvise, vm_address(vm, vpn), (size_t)nr << PAGE_SHIFT, MADV_DONTNEED);
+}
+
+void vm_zap_pages(struct vm *vm, const vpn_t *vpns, u32 nr)
+{
+	struct iovec ranges[VM_RUN_MAX];
+	u32 used = 0;
+
+	must(nr <= VM_RUN_MAX);
+	for (u32 i = 0; i < nr; i++) {
+		uintptr_t addr = vm_address(vm, vpns[i]);
+		struct iovec *last = used ? &ranges[used - 1] : NULL;
+
+		must(vpns[i].val < vm->nr_pages);
+		if (last && (uintptr_t)last->iov_base + last->iov_len == addr)
+			last->iov_len += PAGE_SIZE;
+		else
+			ranges[used++] = (struct iovec){ (void *)addr, PAGE_SIZE };
+	}
+	os_release_ranges(ranges, used);
 }
 
 void vm_zap_frames(struct vm *vm, frame_t frame, u32 nr)

@@ -5,7 +5,7 @@
  *
  * Two ranges. The *window* is the program's memory, named by virtual page number. The *frames* are page-sized places
  * out of the program's reach, named by frame number: the first nr_steal_frames take pages that leave the window, the
- * others are plain memory that swap-in reads into.
+ * others are plain memory, which pages are copied to and from.
  *
  * Rules that the implementation relies on, and the core keeps:
  *   - a page's PTE lock is held around install, steal, unprotect and zap of that page;
@@ -41,7 +41,7 @@ struct vm_config {
 	uintptr_t window_hint; /* exact address of the window; 0: anywhere */
 	u32 nr_pages;
 	u32 nr_steal_frames;
-	u32 nr_read_frames;
+	u32 nr_plain_frames;
 	enum vm_method method;
 };
 
@@ -87,17 +87,27 @@ void vm_table_free(void *table, size_t bytes);
 long must_check vm_install(struct vm *vm, vpn_t vpn, const void *src, u32 nr, bool protect);
 
 /*
- * Takes `nr` consecutive pages out of the window into consecutive empty frames. Returns how many left (> 0), or for
- * the first page -ENOENT (it is absent) or another -errno (it cannot leave now).
+ * Takes `nr` consecutive pages out of the window into consecutive empty frames, with VM_METHOD_MOVE only. Returns how
+ * many left (> 0), or for the first page -ENOENT (it is absent) or another -errno (it cannot leave in this way).
  */
 long must_check vm_steal(struct vm *vm, vpn_t vpn, frame_t frame, u32 nr);
+
+/*
+ * Copies `nr` pages, wherever they are, into consecutive plain frames. Returns how many; fewer than `nr`: the next one
+ * could not be read (absent, or without rights). The program may be writing to them meanwhile.
+ */
+u32 vm_read_pages(struct vm *vm, const vpn_t *vpns, frame_t frame, u32 nr);
 
 /* Lets present pages be written again; the opposite. 0 or -errno. */
 int must_check vm_unprotect(struct vm *vm, vpn_t vpn, u32 nr);
 int must_check vm_protect(struct vm *vm, vpn_t vpn, u32 nr);
 
-/* Drops pages: absent afterwards. vm_zap_frames likewise for frames. Cannot fail on valid ranges. */
+/*
+ * Drops pages: absent afterwards. vm_zap_pages: `nr` <= VM_RUN_MAX wherever they are, with one flush where the kernel
+ * can. vm_zap_frames: steal frames. Cannot fail on valid ranges.
+ */
 void vm_zap(struct vm *vm, vpn_t vpn, u32 nr);
+void vm_zap_pages(struct vm *vm, const vpn_t *vpns, u32 nr);
 void vm_zap_frames(struct vm *vm, frame_t frame, u32 nr);
 
 /* The frame's bytes. A steal frame is readable only while it holds a page. */

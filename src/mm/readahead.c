@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+#include "mm/readahead.h"
+
+#include "mm/budget.h"
+#include "mm/fault.h"
+#include "mm/frames.h"
+#include "mm/lru.h"
+#include "mm/pte.h"
+#include "mm/swap_slots.h"
+
+/* Consecutive pages that are read: their slots are claimed, their data is in the first frames of the buffer. */
+struct ra_run {
+	vpn_t first;
+	u32 nr;
+	u64 ptes[VM_RUN_MAX];
+	frame_t buffer;
+	bool keep;
+};
+
+static vpn_t run_vpn(const struct ra_run *run, u32 i)
+{
+	return (vpn_t){ run->first.val + i };
+}
+
+/* ---- reading and installing ---- */
+
+/* Claims the page's slot and reads it into the run's next frame. False: not now. */
+static bool run_read(struct mm *mm, struct ra_run *run, vpn_t vpn)
+{
+	u64 pte = pte_read(mm, vpn);
+	swp_entry_t entry;
+	void *page = vm_frame_data(&mm->vm, (frame_t){ run->buffer.val + run->nr });
+
+	if ((pte & PTE_LOCKED) || !pte_is_swap(pte))
+		return false;
+	entry = pte_to_swp_entry(pte);
+	if (swap_claim(mm, entry))
+		return false;
+	/* As in do_swap_page_direct(): before the claim the slot may have changed hands. */
+	if (!pte_same(pte_read(mm, vpn), pte) || swap_read(mm, entry, page)) {
+		swap_unclaim(mm, entry);
+		return false;
+	}
+	if (!run->nr)
+		run->first = vpn;
+	run->ptes[run->nr++] = pte;
+	return true;
+}
+
+/* Locks the PTEs of the run that are what they were, up to the first that is not. */
+static u32 run_lock(struct mm *mm, const struct ra_run *run)
+{
+	u32 nr = 0;
+
+	for (; nr < run->nr; nr++) {
+		u64 pte;
+
+		if (!pte_trylock(mm, run_vpn(run, nr), &pte))
+			break;
+		if (!pte_same(pte, run->ptes[nr])) {
+			pte_unlock(mm, run_vpn(run, nr), pte);
+			break;
+		}
+	}
+	return nr;
+}
+
+/* Installs the run and ends it; returns how many pages came in. */
+static u32 run_install(struct mm *mm, struct ra_run *run)
+{
+	u32 nr = run_lock(mm, run), installed = 0;
+	u8 now = lru_now(mm);
+
+	if (nr) {
+		long ret = vm_install(&mm->vm, run->first, vm_frame_data(&mm->vm, run->buffer), nr, run->keep);
+
+		installed = ret > 0 ? (u32)ret : 0;
+	}
+	for (u32 i = 0; i < nr; i++) {
+		u64 pte = run->ptes[i];
+
+		if (i < installed)
+			pte = (run->keep ? pte_make_clean(pte_to_swp_entry(pte)) : PTE_PRESENT) | lru_arrival(now, pte);
+		pte_unlock(mm, run_vpn(run, i), pte);
+	}
+	for (u32 i = 0; i < run->nr; i++) {
+		swp_entry_t entry = pte_to_swp_entry(run->ptes[i]);
+
+		if (i < installed && !run->keep)
+			swap_free(mm, entry);
+		swap_unclaim(mm, entry);
+	}
+	lru_add_run(mm, run->first, installed);
+	run->nr = 0;
+	return installed;
+}
+
+/* Room for up to `nr` pages, without reclaim for them. */
+static u32 charge_up_to(struct mm *mm, u32 nr)
+{
+	while (nr && !budget_try_charge(mm, nr))
+		nr /= 2;
+	return nr;
+}
+
+void readahead_range(struct mm *mm, vpn_t first, u32 nr, bool keep)
+{
+	struct ra_run run = { .keep = keep };
+	u32 charged = charge_up_to(mm, nr), installed = 0;
+
+	if (!charged)
+		return;
+	if (frame_buffer_tryget(mm, &run.buffer)) {
+		for (u32 i = 0; i < charged; i++) {
+			if (!run_read(mm, &run, (vpn_t){ first.val + i }) && run.nr)
+				installed += run_install(mm, &run);
+		}
+		if (run.nr)
+			installed += run_install(mm, &run);
+		frame_buffer_put(mm, run.buffer);
+		mm_stats_add(mm->stats, STAT_PAGES_AHEAD, installed);
+	}
+	if (charged > installed)
+		budget_refund(mm, charged - installed);
+}
+
+/* ---- when, and how far ---- */
+
+/* How many pages in a row came in recently, from the one beside vpn on in steps of `step`. */
+static u32 stream_length(struct mm *mm, vpn_t vpn, int step)
+{
+	u8 now = lru_now(mm);
+	u32 nr = 0;
+
+	while (nr < VM_RUN_MAX / 2) {
+		s64 at = (s64)vpn.val + (s64)(nr + 1) * step;
+		u64 pte;
+
+		if (at < 0 || at >= mm->vm.nr_pages)
+			break;
+		pte = pte_read(mm, (vpn_t){ (u32)at });
+		if (!pte_is_present(pte) || lru_ticks(now, pte) >= LRU_RECENT)
+			break;
+		nr++;
+	}
+	return nr;
+}
+
+/* A stream that writes what it has read should not find the next pages write-protected. */
+static bool keeps_ahead(struct mm *mm, vpn_t behind, bool write)
+{
+	return keeps_slot(mm, behind, write) && pte_is_clean(pte_read(mm, behind));
+}
+
+void readahead(struct mm *mm, vpn_t vpn, bool write)
+{
+	u32 behind = stream_length(mm, vpn, -1), beyond;
+
+	if (behind) {
+		readahead_range(mm, (vpn_t){ vpn.val + 1 }, (u32)min_u64(2 * behind, mm->vm.nr_pages - vpn.val - 1),
+				keeps_ahead(mm, (vpn_t){ vpn.val - 1 }, write));
+		return;
+	}
+	beyond = stream_length(mm, vpn, 1);
+	if (beyond) {
+		u32 nr = (u32)min_u64(2 * beyond, vpn.val);
+
+		readahead_range(mm, (vpn_t){ vpn.val - nr }, nr, keeps_ahead(mm, (vpn_t){ vpn.val + 1 }, write));
+	}
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Readahead by address: swapped pages are brought in before they are touched, many by one install.
+ *
+ * No stream is remembered: one is seen where it has just passed. If the pages before a fault came in recently, the
+ * program is on its way through them, and twice as many as they are (up to VM_RUN_MAX) are read ahead; so a window
+ * doubles from fault to fault, any number of streams go on at once, forward or backward, and a touch at random, whose
+ * neighbours are old or absent, reads nothing.
+ * Context: signals blocked, no lock held. Never sleeps for another's pin or lock, never reclaims: gives up instead.
+ */
+#pragma once
+
+#include "mm/types.h"
+
+/* After a fault on a swapped page was served. */
+void readahead(struct mm *mm, vpn_t vpn, bool write);
+
+/* Brings in what it can of [first, first + nr), nr <= VM_RUN_MAX; with `keep` clean, the slots keeping their data. */
+void readahead_range(struct mm *mm, vpn_t first, u32 nr, bool keep);

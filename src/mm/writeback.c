@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+#include "mm/writeback.h"
+
+#include "base/mutation.h"
+#include "mm/budget.h"
+#include "mm/lru.h"
+#include "mm/pte.h"
+#include "mm/swap_slots.h"
+
+/*
+ * Taking away the right to write interrupts all processors that run the program, which costs as much as four faults.
+ * So victims are protected in few calls, and what is present between them along with them: at worst, these pages take
+ * a fault at their next write.
+ */
+enum { GAP_MAX = 64 };
+
+/* ---- protect ---- */
+
+/*
+ * The pages between two victims, present or not, their PTEs locked by us: none may come in writable meanwhile. What
+ * they are unlocked with is what their locked words say.
+ */
+static void gap_unlock(struct mm *mm, u32 from, u32 to, bool were_protected)
+{
+	for (u32 at = from; at < to; at++) {
+		u64 pte = pte_read(mm, (vpn_t){ at }) & ~(PTE_LOCKED | PTE_WAITERS);
+
+		if (were_protected && pte_is_present(pte) && !pte_is_clean(pte))
+			pte |= PTE_PROTECTED;
+		pte_unlock(mm, (vpn_t){ at }, pte);
+	}
+}
+
+/*
+ * Locks what is between two victims. False if that is too much, or a page must stay writable: a system call that holds
+ * a page cannot take a fault on it.
+ */
+static bool gap_lock(struct mm *mm, u32 from, u32 to)
+{
+	u32 at = from;
+
+	if (to - from > GAP_MAX)
+		return false;
+	for (; at < to; at++) {
+		u64 pte;
+
+		if (!pte_trylock(mm, (vpn_t){ at }, &pte))
+			break;
+		if (pte_is_held(pte) && !mutate(MUTATE_PROTECT_HELD)) {
+			pte_unlock(mm, (vpn_t){ at }, pte);
+			break;
+		}
+	}
+	if (at < to)
+		gap_unlock(mm, from, at, false);
+	return at == to;
+}
+
+/* Protects a group of victims and what stands between them. False: the kernel cannot do all of it at once. */
+static bool protect_span(struct mm *mm, const struct victim *v, u32 nr)
+{
+	return !vm_protect(&mm->vm, v[0].vpn, v[nr - 1].vpn.val - v[0].vpn.val + 1);
+}
+
+/* From here on the page is clean, its copy to come. */
+static void victim_begin(struct mm *mm, struct victim *v, bool is_protected)
+{
+	if (is_protected)
+		pte_unlock(mm, v->vpn, pte_make_clean(v->entry) | PTE_WRITEBACK | (v->pte & PTE_AGE_MASK));
+	else
+		pte_unlock(mm, v->vpn, v->pte);
+}
+
+static void protect_victims(struct mm *mm, struct victim *v, u32 nr)
+{
+	for (u32 i = 0, group; i < nr; i += group) {
+		bool done;
+
+		group = 1;
+		while (i + group < nr && gap_lock(mm, v[i + group - 1].vpn.val + 1, v[i + group].vpn.val))
+			group++;
+		done = protect_span(mm, &v[i], group);
+		for (u32 k = i; k + 1 < i + group; k++)
+			gap_unlock(mm, v[k].vpn.val + 1, v[k + 1].vpn.val, true);
+		/* Something else may be mapped in between: one by one. */
+		for (u32 k = i; k < i + group; k++)
+			victim_begin(mm, &v[k], done || protect_span(mm, &v[k], 1));
+	}
+}
+
+/* ---- copy, write ---- */
+
+/* Is the page still what it was when its writeback began? Without the lock a hint. */
+static bool is_ours(const struct victim *v, u64 pte)
+{
+	return pte_is_under_writeback(pte) && pte_to_swp_entry(pte).val == v->entry.val;
+}
+
+/* Copies of the pages, in one call; what is written to meanwhile may be torn, and is then not used. */
+static void copy_victims(struct mm *mm, const struct victim *v, u32 nr, frame_t buffer, bool *copied)
+{
+	vpn_t vpns[FRAME_RUN];
+	u32 done = 0;
+
+	for (u32 i = 0; i < nr; i++)
+		vpns[i] = v[i].vpn;
+	while (done < nr) {
+		u32 got = vm_read_pages(&mm->vm, &vpns[done], (frame_t){ buffer.val + done }, nr - done);
+
+		for (u32 i = done; i < done + got; i++)
+			copied[i] = true;
+		done += got;
+		if (done < nr)
+			copied[done++] = false;
+	}
+}
+
+static void write_victims(struct mm *mm, const struct victim *v, u32 nr, frame_t buffer, bool *written, u32 *failed)
+{
+	copy_victims(mm, v, nr, buffer, written);
+	for (u32 i = 0; i < nr; i++) {
+		if (!written[i] || !is_ours(&v[i], pte_read(mm, v[i].vpn))) {
+			written[i] = false;
+		} else if (swap_write(mm, v[i].entry, vm_frame_data(&mm->vm, (frame_t){ buffer.val + i }))) {
+			written[i] = false;
+			(*failed)++;
+		}
+	}
+}
+
+/* ---- drop ---- */
+
+/*
+ * Ends the writeback of a victim and its pin. True: it can be dropped, and its PTE stays locked. Otherwise it was
+ * written to, or has gone, or is held, or has no copy: then it stays, clean if there is a copy of it.
+ */
+static bool victim_end(struct mm *mm, struct victim *v, bool written)
+{
+	u64 pte = pte_lock(mm, v->vpn);
+	bool leaves = false;
+
+	if (is_ours(v, pte) || (mutate(MUTATE_DROP_UNSEEN) && pte_is_present(pte))) {
+		pte &= ~PTE_WRITEBACK;
+		if (!written && !mutate(MUTATE_DROP_UNWRITTEN)) {
+			swap_free(mm, v->entry);
+			pte = pte_with_stamp(PTE_PRESENT | PTE_PROTECTED, lru_now(mm));
+		} else {
+			leaves = !pte_is_held(pte) || mutate(MUTATE_EVICT_HELD);
+		}
+	}
+	v->pte = pte;
+	if (!leaves)
+		pte_unlock(mm, v->vpn, pte);
+	swapcache_clear(mm, v->entry);
+	return leaves;
+}
+
+static u32 drop_victims(struct mm *mm, struct victim *v, u32 nr, const bool *written)
+{
+	vpn_t vpns[FRAME_RUN];
+	u8 now = lru_now(mm);
+	u32 leaving = 0;
+
+	for (u32 i = 0; i < nr; i++) {
+		if (victim_end(mm, &v[i], written[i])) {
+			vpns[leaving] = v[i].vpn;
+			v[leaving++] = v[i];
+		}
+	}
+	if (!leaving)
+		return 0;
+	vm_zap_pages(&mm->vm, vpns, leaving);
+	for (u32 i = 0; i < leaving; i++)
+		pte_unlock(mm, v[i].vpn, pte_with_stamp(pte_make_swap(v[i].entry), now));
+	budget_uncharge(mm, leaving);
+	return leaving;
+}
+
+u32 writeback_victims(struct mm *mm, struct victim *v, u32 nr, frame_t buffer, u32 *failed)
+{
+	bool written[FRAME_RUN];
+
+	must(nr <= FRAME_RUN);
+	protect_victims(mm, v, nr);
+	write_victims(mm, v, nr, buffer, written, failed);
+	return drop_victims(mm, v, nr, written);
+}
