@@ -36,6 +36,8 @@ static const char usage[] =
 	"  --scenario NAME     one scenario (default: each)\n"
 	"  --policy NAME       how a page is swapped in (default: direct)\n"
 	"  --relax NAME        how the loser of a pin waits (default: slot)\n"
+	"  --search NAME       how all schedules are searched: by the states that they meet (states, the\n"
+	"                      default), or one of all that are equivalent, without states (dpor)\n"
 	"  --preemptions N     only schedules with at most N preemptions\n"
 	"  --seed N, --runs N  random schedules instead of all: N runs (default: 100000)\n"
 	"  --seconds N         stop a search after N seconds\n"
@@ -132,8 +134,10 @@ static bool search_one(const struct scenario *sc)
 	static struct search_result r;
 	struct search search = opt.search;
 
-	if (sc->priority)
+	if (sc->priority) {
 		search.mode = SEARCH_PRIORITY;
+		search.bounded = false;
+	}
 	if (!explore_load(sc, opt.policy, opt.relax))
 		return setup_failed(sc);
 	explore_search(&search, &r);
@@ -225,6 +229,16 @@ static int take_relax(const char *name)
 	return 0;
 }
 
+static int take_mode(const char *name)
+{
+	bool dpor = !strcmp(name, "dpor");
+
+	if (!dpor && strcmp(name, "states"))
+		return wrong("no such search", name);
+	opt.search.mode = dpor ? SEARCH_DPOR : SEARCH_ALL;
+	return 0;
+}
+
 static int take_number(const char *text, u64 max, u64 *number)
 {
 	char *end;
@@ -262,6 +276,7 @@ static int replay(char *text)
 static const struct option options[] = {
 	{ "all", no_argument, NULL, 'a' },	     { "scenario", required_argument, NULL, 's' },
 	{ "policy", required_argument, NULL, 'p' },  { "relax", required_argument, NULL, 'x' },
+	{ "search", required_argument, NULL, 'S' },
 	{ "preemptions", required_argument, NULL, 'b' }, { "seed", required_argument, NULL, 'r' },
 	{ "runs", required_argument, NULL, 'n' },    { "seconds", required_argument, NULL, 't' },
 	{ "replay", required_argument, NULL, 'R' },  { "verbose", no_argument, NULL, 'v' },
@@ -277,7 +292,7 @@ static int take_search(int c)
 
 	switch (c) {
 	case 'b':
-		opt.search.mode = SEARCH_BOUNDED;
+		opt.search.bounded = true;
 		opt.search.preemptions = (u32)number;
 		break;
 	case 't':
@@ -306,6 +321,8 @@ static int take_option(int c, char **run)
 		return take_policy(optarg);
 	case 'x':
 		return take_relax(optarg);
+	case 'S':
+		return take_mode(optarg);
 	case 'R':
 		*run = optarg;
 		return 0;
@@ -346,6 +363,8 @@ int check_main(int argc, char **argv)
 	}
 	if (optind < argc)
 		return wrong("too many arguments", argv[optind]);
+	if (opt.search.bounded && opt.search.mode != SEARCH_DPOR)
+		opt.search.mode = SEARCH_BOUNDED;
 	if (opt.search.mode == SEARCH_RANDOM && !opt.search.runs_max)
 		opt.search.runs_max = RUNS_DEFAULT;
 	if (sched_init()) {

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "hash.h"
+#include "reduce.h"
 
 enum {
 	CLOCK_RUNS = 64, /* the time is looked at so often */
@@ -14,26 +15,19 @@ enum {
 	SEEN_MAX = 1 << 26, /* half a gigabyte */
 };
 
-/* A state of the run, before the step of the same number. */
-struct branch {
-	u8 enabled, choices, done, chosen;
-	u8 arrived; /* SEARCH_PRIORITY */
-	u32 preemptions; /* SEARCH_BOUNDED: before this step */
-	u64 state; /* SEARCH_ALL */
-};
-
 static const struct scenario *scenario;
 
 static struct {
 	const struct search *search;
 	u32 replay; /* steps that are given by the run before */
-	struct branch branches[STEPS_MAX + 1];
+	u32 raced; /* SEARCH_DPOR: steps of this run that were looked at for races */
 	const struct schedule *schedule;
 	/* SEARCH_ALL: the states that were there, an open hash table */
 	u64 *seen;
+	u8 *seen_asleep; /* who slept each time that the state was met */
 	u64 seen_size, seen_nr;
 	bool seen_full, livelock;
-	u64 ends, ends_hash;
+	u64 states, ends, ends_hash;
 	/* SEARCH_RANDOM */
 	u64 random;
 	u32 priority[THREADS_MAX], change[THREADS_MAX], nr_changes, length;
@@ -45,6 +39,7 @@ bool explore_load(const struct scenario *sc, enum swapin_policy policy, enum swa
 
 	scenario = sc;
 	cfg.reports_misuse = policy != SWAPIN_DIRECT_UNSAFE;
+	sched_time_stands = sc->time_stands;
 	sched_classify = world_classify;
 	sched_name = world_name;
 	return world_create(&cfg, policy, relax, sc->setup);
@@ -105,47 +100,55 @@ static int choose_first(struct branch *b, u32 choices, u32 preferred)
 
 /* ---- SEARCH_ALL ---- */
 
+static void seen_alloc(u64 size)
+{
+	x.seen_size = size;
+	x.seen = calloc(size, sizeof(*x.seen));
+	x.seen_asleep = calloc(size, sizeof(*x.seen_asleep));
+	must(x.seen && x.seen_asleep);
+}
+
 static void seen_clear(void)
 {
-	if (!x.seen) {
-		x.seen_size = SEEN_MIN;
-		x.seen = malloc(x.seen_size * sizeof(*x.seen));
-		must(x.seen);
-	}
+	if (!x.seen)
+		seen_alloc(SEEN_MIN);
 	memset(x.seen, 0, x.seen_size * sizeof(*x.seen));
-	x.seen_nr = x.ends = x.ends_hash = 0;
+	x.seen_nr = x.states = x.ends = x.ends_hash = 0;
 	x.seen_full = false;
 }
 
-static u64 *seen_find(u64 state)
+static u64 seen_find(u64 state)
 {
 	u64 at = state & (x.seen_size - 1);
 
 	while (x.seen[at] && x.seen[at] != state)
 		at = (at + 1) & (x.seen_size - 1);
-	return &x.seen[at];
+	return at;
 }
 
 static void seen_grow(void)
 {
 	u64 *old = x.seen, size = x.seen_size;
+	u8 *old_asleep = x.seen_asleep;
 
-	x.seen_size *= 4;
-	x.seen = calloc(x.seen_size, sizeof(*x.seen));
-	must(x.seen);
+	seen_alloc(size * 4);
 	for (u64 i = 0; i < size; i++) {
-		if (old[i])
-			*seen_find(old[i]) = old[i];
+		u64 at = old[i] ? seen_find(old[i]) : 0;
+
+		if (!old[i])
+			continue;
+		x.seen[at] = old[i];
+		x.seen_asleep[at] = old_asleep[i];
 	}
 	free(old);
+	free(old_asleep);
 }
 
-/* Enters a state; false: it was there. */
-static bool seen_add(u64 state)
+/* Enters a state; false: it was there, or there is no room. `at`: its place. */
+static bool seen_add(u64 state, u64 *at)
 {
-	u64 *place = seen_find(state);
-
-	if (*place)
+	*at = seen_find(state);
+	if (x.seen[*at])
 		return false;
 	if (x.seen_nr * 2 > x.seen_size) {
 		if (x.seen_size >= SEEN_MAX) {
@@ -153,43 +156,54 @@ static bool seen_add(u64 state)
 			return false;
 		}
 		seen_grow();
-		place = seen_find(state);
+		*at = seen_find(state);
 	}
-	*place = state;
+	x.seen[*at] = state;
 	x.seen_nr++;
 	return true;
 }
 
-/* SEARCH_ALL: what was found to be in order at rest need not be looked at again. */
+/* What was found to be in order at rest need not be looked at again. */
 static bool is_new_end(void)
 {
-	u64 state;
+	u64 at, end;
 
-	if (!x.search || x.search->mode != SEARCH_ALL)
+	if (!x.search)
 		return true;
-	state = hash_mix(world_hash(), 2) | 1;
-	if (!seen_add(state))
+	if (!seen_add(hash_mix(world_hash(), 2) | 1, &at))
 		return x.seen_full;
-	x.ends++;
-	x.ends_hash += state;
+	end = hash_mix(world_end_hash(), 3) | 1;
+	if (seen_add(end, &at)) {
+		x.ends++;
+		x.ends_hash += end;
+	}
 	return true;
+}
+
+/* The step of this run before which all was as it is before `step`, or -1. */
+static int met_in_run(u32 step)
+{
+	for (u32 i = step; i-- > 0;) {
+		if (branches[i].state == branches[step].state)
+			return (int)i;
+	}
+	return -1;
 }
 
 /*
  * The state before `step` was there before. If that was in this run, the threads that have run since then can do so
  * for ever; and if these are all that could have, nobody will ever end it.
  */
-static bool is_livelock(u32 step, u64 state)
+static void close_cycle(u32 from, u32 step)
 {
 	u32 ran = 0, could = 0;
 
-	for (u32 i = step; i-- > 0;) {
-		ran |= 1u << x.branches[i].chosen;
-		could |= x.branches[i].enabled;
-		if (x.branches[i].state == state)
-			return !(could & ~ran);
+	for (u32 i = from; i < step; i++) {
+		ran |= 1u << branches[i].chosen;
+		could |= branches[i].enabled;
 	}
-	return false;
+	x.livelock = !(could & ~ran);
+	reduce_cycle(from, step);
 }
 
 static enum run_end run_once(const struct strategy *strategy)
@@ -206,9 +220,21 @@ static enum run_end run_once(const struct strategy *strategy)
 	return end;
 }
 
+static u32 first_of(u32 threads, int last)
+{
+	return last >= 0 && (threads & 1u << last) ? (u32)last : lowest(threads);
+}
+
+/*
+ * A state that was there before is left, but for what slept whenever it was met and does not sleep now (Godefroid's
+ * sleep sets with state matching: all states are still met, by fewer steps).
+ */
 static int choose_all(u32 step, u32 enabled, int last)
 {
-	struct branch *b = &x.branches[step];
+	struct branch *b = &branches[step];
+	u32 left;
+	u64 at;
+	int met;
 
 	if (step < x.replay) {
 		must(b->enabled == enabled);
@@ -216,49 +242,132 @@ static int choose_all(u32 step, u32 enabled, int last)
 	}
 	b->enabled = (u8)enabled;
 	b->state = hash_mix(sched_hash(), world_hash()) | 1;
-	if (!seen_add(b->state)) {
-		x.livelock = is_livelock(step, b->state);
-		return -1;
+	reduce_sleep(step);
+	if (x.search->unreduced)
+		b->asleep = 0;
+	left = enabled & ~(u32)b->asleep;
+	if (seen_add(b->state, &at)) {
+		x.states++;
+		x.seen_asleep[at] = b->asleep;
+	} else {
+		if (x.seen_full)
+			return -1;
+		met = met_in_run(step);
+		if (met >= 0)
+			close_cycle((u32)met, step);
+		left &= x.seen_asleep[at];
+		b->asleep &= x.seen_asleep[at];
+		x.seen_asleep[at] = b->asleep;
 	}
-	return choose_first(b, enabled, last >= 0 && (enabled & 1u << last) ? (u32)last : lowest(enabled));
+	if (!left || x.livelock)
+		return -1;
+	return choose_first(b, left, first_of(left, last));
 }
 
 static const struct strategy strategy_all = { .choose = choose_all };
+
+/* `ran`: the thread of the step before. */
+static bool is_preemption(const struct branch *b, u32 chosen, u32 ran)
+{
+	return chosen != ran && (b->enabled & 1u << ran);
+}
+
+/* Preemptions before `step`. */
+static u32 preemptions_before(u32 step)
+{
+	const struct branch *before = &branches[step - 1];
+
+	if (step < 2)
+		return 0;
+	return before->preemptions + is_preemption(before, before->chosen, branches[step - 2].chosen);
+}
+
+/* ---- SEARCH_DPOR ---- */
+
+static void find_races(void)
+{
+	for (; x.raced < sched_nr_steps(); x.raced++)
+		reduce_races(x.raced, x.search->bounded);
+}
+
+/* Only once the threads stand as they did before is the memory looked at: a cycle is seen in its second round. */
+static int met_in_dpor(u32 step)
+{
+	struct branch *b = &branches[step];
+
+	b->stacks = sched_hash();
+	b->state = 0;
+	for (u32 i = step; i-- > 0 && !b->state;) {
+		if (branches[i].stacks == b->stacks)
+			b->state = hash_mix(b->stacks, world_hash()) | 1;
+	}
+	return b->state ? met_in_run(step) : -1;
+}
+
+/*
+ * Beyond the replay one thread, to which races add others. A run that comes back to where it was ends there; whoever
+ * else could have run meanwhile is tried there, as the races of what would have come next are not seen.
+ */
+static int choose_dpor(u32 step, u32 enabled, int last)
+{
+	struct branch *b = &branches[step];
+	u32 awake, first;
+	int met;
+
+	find_races();
+	if (step < x.replay) {
+		must(b->enabled == enabled);
+		return b->chosen;
+	}
+	b->enabled = (u8)enabled;
+	b->preemptions = preemptions_before(step);
+	reduce_sleep(step);
+	if (x.search->bounded)
+		b->asleep = 0;
+	reduce_order(step);
+	met = met_in_dpor(step);
+	if (met >= 0) {
+		close_cycle((u32)met, step);
+		for (u32 i = (u32)met; i < step; i++)
+			branches[i].choices = branches[i].enabled;
+		return -1;
+	}
+	awake = enabled & ~(u32)b->asleep;
+	if (!awake)
+		return -1;
+	first = first_of(awake, last);
+	return choose_first(b, 1u << first, first);
+}
+
+static const struct strategy strategy_dpor = { .choose = choose_dpor };
 
 /* ---- SEARCH_BOUNDED and SEARCH_PRIORITY ---- */
 
 static int choose_bounded(u32 step, u32 enabled, int last)
 {
-	struct branch *b = &x.branches[step];
+	struct branch *b = &branches[step];
 	bool goes_on = last >= 0 && (enabled & 1u << last);
 
 	if (step < x.replay)
 		return b->chosen;
-	b->preemptions = 0;
-	if (step) {
-		const struct branch *before = &x.branches[step - 1];
-
-		b->preemptions = before->preemptions;
-		/* Was the step before a preemption? */
-		if (step > 1 && before->chosen != x.branches[step - 2].chosen &&
-		    (before->choices & 1u << x.branches[step - 2].chosen))
-			b->preemptions++;
-	}
+	b->asleep = 0;
+	b->enabled = (u8)enabled;
+	b->preemptions = preemptions_before(step);
 	if (!goes_on)
 		return choose_first(b, enabled, lowest(enabled));
-	/* The thread that could go on stays among the choices, so that the step after knows of a preemption. */
 	return choose_first(b, b->preemptions < x.search->preemptions ? enabled : 1u << last, (u32)last);
 }
 
 static int choose_priority(u32 step, u32 enabled, int last)
 {
-	struct branch *b = &x.branches[step];
+	struct branch *b = &branches[step];
 	u32 here, top, above;
 
 	(void)last;
 	if (step < x.replay)
 		return b->chosen;
-	b->arrived = step ? (u8)(x.branches[step - 1].arrived | 1u << x.branches[step - 1].chosen) : 0;
+	b->asleep = 0;
+	b->arrived = step ? (u8)(branches[step - 1].arrived | 1u << branches[step - 1].chosen) : 0;
 	here = enabled & b->arrived;
 	if (!here)
 		return choose_first(b, enabled, lowest(enabled));
@@ -273,15 +382,19 @@ static const struct strategy strategy_priority = { .choose = choose_priority, .s
 static bool next_branch(void)
 {
 	for (int i = (int)sched_nr_steps() - 1; i >= 0; i--) {
-		struct branch *b = &x.branches[i];
+		struct branch *b = &branches[i];
 		u32 left;
 
-		b->done |= (u8)(1u << b->chosen);
-		left = b->choices & ~(u32)b->done;
+		reduce_done((u32)i);
+		left = b->choices & ~(u32)b->done & ~(u32)b->asleep;
+		if (x.search->bounded && i && b->preemptions == x.search->preemptions &&
+		    is_preemption(b, THREADS_MAX, branches[i - 1].chosen))
+			left &= 1u << branches[i - 1].chosen;
 		if (!left)
 			continue;
 		b->chosen = (u8)lowest(left);
 		x.replay = (u32)i + 1;
+		x.raced = (u32)i;
 		return true;
 	}
 	return false;
@@ -345,6 +458,8 @@ static double seconds_now(void)
 static const struct strategy *strategy_of(enum search_mode mode)
 {
 	switch (mode) {
+	case SEARCH_DPOR:
+		return &strategy_dpor;
 	case SEARCH_BOUNDED:
 		return &strategy_bounded;
 	case SEARCH_RANDOM:
@@ -371,11 +486,10 @@ static void search_begin(const struct search *search, struct search_result *r)
 	memset(r, 0, offsetof(struct search_result, schedule));
 	r->steps_max = r->spins_max = r->timeouts_max = r->waits_max = 0;
 	x.search = search;
-	x.replay = 0;
+	x.replay = x.raced = 0;
 	x.length = 0;
 	x.livelock = false;
-	if (search->mode == SEARCH_ALL)
-		seen_clear();
+	seen_clear();
 	if (search->mode == SEARCH_RANDOM)
 		random_begin(0);
 }
@@ -384,7 +498,7 @@ static bool out_of_budget(const struct search_result *r, double start)
 {
 	if (x.search->runs_max && r->runs >= x.search->runs_max)
 		return true;
-	if (x.seen_full && x.search->mode == SEARCH_ALL)
+	if (x.seen_full)
 		return true;
 	return x.search->seconds_max > 0 && r->runs % CLOCK_RUNS == 0 && seconds_now() - start > x.search->seconds_max;
 }
@@ -409,6 +523,8 @@ void explore_search(const struct search *search, struct search_result *r)
 		account(r, end);
 		if (end == RUN_FOUND)
 			break;
+		if (search->mode == SEARCH_DPOR)
+			find_races();
 		if (x.livelock) {
 			found_livelock(r);
 			break;
@@ -422,11 +538,9 @@ void explore_search(const struct search *search, struct search_result *r)
 			break;
 		}
 	}
-	if (search->mode == SEARCH_ALL) {
-		r->states = x.seen_nr - x.ends;
-		r->ends = x.ends;
-		r->ends_hash = x.ends_hash;
-	}
+	r->states = x.states;
+	r->ends = x.ends;
+	r->ends_hash = x.ends_hash;
 	r->seconds = seconds_now() - start;
 }
 

@@ -11,8 +11,11 @@ struct fiber {
 	char *stack;
 };
 
-/* Allocates the stack, with a guard page below it. 0 or -ENOMEM. */
-int must_check fiber_init(struct fiber *f);
+/*
+ * Allocates the stack, with a guard page below it: each `n` has its place, the same in every process, as there is code
+ * that goes by where its stack is (fault/gate.c). 0, -ENOMEM, or -EEXIST.
+ */
+int must_check fiber_init(struct fiber *f, u32 n);
 
 /* Next time the fiber is switched to, it calls fn(arg), which never returns. */
 void fiber_prepare(struct fiber *f, void (*fn)(void *arg), void *arg);

@@ -6,27 +6,21 @@
 
 #include "mm/budget.h"
 #include "mm/fault.h"
+#include "mm/fork.h"
 #include "mm/reclaim.h"
 #include "sim_device.h"
 
 /* A page that is read gives its slot up: swap is always more than half full. */
-#define ONE_SLOT                                                                                                       \
-	{                                                                                                              \
-		.nr_slots = 1, .nr_devices = 1, .discard = true                                                        \
-	}
+#define ONE_SLOT { .nr_slots = 1, .nr_devices = 1, .discard = true }
 /* A page that is read keeps its slot. */
-#define FOUR_SLOTS                                                                                                     \
-	{                                                                                                              \
-		.nr_slots = 4, .nr_devices = 1, .discard = true                                                        \
-	}
+#define FOUR_SLOTS { .nr_slots = 4, .nr_devices = 1, .discard = true }
 /* Pages are not moved to frames. */
-#define IN_PLACE                                                                                                       \
+#define IN_PLACE { .nr_slots = 1, .nr_devices = 1, .discard = true, .method = VM_METHOD_COPY }
+#define IN_PLACE_FOUR_SLOTS { .nr_slots = 4, .nr_devices = 1, .discard = true, .method = VM_METHOD_COPY }
+
+#define FORK_SLOTS                                                                                                     \
 	{                                                                                                              \
-		.nr_slots = 1, .nr_devices = 1, .discard = true, .method = VM_METHOD_COPY                              \
-	}
-#define IN_PLACE_FOUR_SLOTS                                                                                            \
-	{                                                                                                              \
-		.nr_slots = 4, .nr_devices = 1, .discard = true, .method = VM_METHOD_COPY                              \
+		.nr_slots = 4, .nr_devices = 1, .discard = true, .gated = true                                         \
 	}
 
 /* ---- what threads do ---- */
@@ -45,7 +39,10 @@ static void store(u32 vpn, u64 value)
 
 static void pageout(u32 vpn)
 {
+	u32 shard = world_enter();
+
 	(void)mm_pageout(&world->mm, (vpn_t){ vpn }, 1);
+	world_leave(shard);
 }
 
 static void load_0(void *arg)
@@ -95,6 +92,20 @@ static void store_and_load_0(void *arg)
 	(void)arg;
 	store(0, B);
 	load(0);
+}
+
+static void store_and_pageout_0(void *arg)
+{
+	(void)arg;
+	store(0, B);
+	pageout(0);
+}
+
+static void load_and_pageout_0(void *arg)
+{
+	(void)arg;
+	load(0);
+	pageout(0);
 }
 
 static void pageout_0(void *arg)
@@ -218,10 +229,8 @@ static void hold_and_read_0(void *arg)
 
 static void kswapd(void *arg)
 {
-	struct sync_thread *t = &world->mm.kswapd.thread;
-
 	(void)arg;
-	t->fn(t->arg);
+	sync_thread_run(&world->mm.kswapd.thread);
 }
 
 static void load_0_then_stop(void *arg)
@@ -237,6 +246,53 @@ static void store_0_then_unstick(void *arg)
 	(void)arg;
 	store(0, B);
 	sim_device_unstick(&world->device[0]);
+}
+
+/* As preload/main.c does. */
+static void fork_process(void *arg)
+{
+	(void)arg;
+	gate_close(&world->gate);
+	mm_fork_begin(&world->mm);
+	world_fork();
+	mm_fork_parent(&world->mm);
+	gate_open(&world->gate);
+}
+
+static void fork_and_stop(void *arg)
+{
+	fork_process(arg);
+	kswapd_stop(&world->mm);
+}
+
+/* The flag counts who is inside. */
+static void visit_gate(void *arg)
+{
+	u32 shard = gate_enter(&world->gate);
+
+	(void)arg;
+	atomic32_add_return(&world->flag, 1);
+	atomic32_sub_return(&world->flag, 1);
+	gate_leave(&world->gate, shard);
+}
+
+static void visit_gate_twice(void *arg)
+{
+	visit_gate(arg);
+	visit_gate(arg);
+}
+
+/* What the closer itself touches meanwhile is still served. */
+static void close_gate(void *arg)
+{
+	(void)arg;
+	gate_close(&world->gate);
+	if (atomic32_read(&world->flag))
+		sched_found(FOUND_INVARIANT, "somebody is inside, and the gate is closed");
+	gate_leave(&world->gate, gate_enter(&world->gate));
+	if (atomic32_read(&world->flag))
+		sched_found(FOUND_INVARIANT, "somebody came in, and the gate is closed");
+	gate_open(&world->gate);
 }
 
 /* ---- how the world stands before ---- */
@@ -358,231 +414,174 @@ static void setup_kswapd(void)
 	budget_uncharge(mm, 1);
 }
 
+/* Page 0 is clean, 1 is out, 2 was never out. */
+static void setup_fork(void)
+{
+	store(0, A);
+	store(1, B);
+	store(2, C);
+	pageout(0);
+	pageout(1);
+	load(0);
+}
+
+static void setup_fork_kswapd(void)
+{
+	setup_kswapd();
+	world->mm.kswapd.thread.runs = true;
+}
+
 /* ---- the table ---- */
 
-#define LOAD_0                                                                                                         \
-	{                                                                                                              \
-		"load", load_0                                                                                         \
-	}
-#define LOAD_1                                                                                                         \
-	{                                                                                                              \
-		"load", load_1                                                                                         \
-	}
-#define STORE_0                                                                                                        \
-	{                                                                                                              \
-		"store", store_0                                                                                       \
-	}
-#define EVICT_0                                                                                                        \
-	{                                                                                                              \
-		"evict", pageout_0                                                                                     \
-	}
-#define EVICT_1                                                                                                        \
-	{                                                                                                              \
-		"evict", pageout_1                                                                                     \
-	}
+#define LOAD_0 { "load", load_0 }
+#define LOAD_1 { "load", load_1 }
+#define STORE_0 { "store", store_0 }
+#define EVICT_0 { "evict", pageout_0 }
+#define EVICT_1 { "evict", pageout_1 }
 
 const struct scenario scenarios[] = {
-	{ .name = "seed",
-	  .help = "two faulters and an evictor, one slot: a stale copy comes back",
-	  .world = { .nr_slots = 1, .nr_devices = 1 },
-	  .setup = setup_swapped,
-	  .thread = { LOAD_0, STORE_0, EVICT_0 },
-	  .all_relaxes = true },
-	{ .name = "discard",
-	  .help = "the same, and a slot forgets its data when it is freed",
-	  .world = ONE_SLOT,
-	  .setup = setup_swapped,
+	{ .name = "seed", .help = "two faulters and an evictor, one slot: a stale copy comes back",
+	  .world = { .nr_slots = 1, .nr_devices = 1 }, .setup = setup_swapped,
+	  .thread = { LOAD_0, STORE_0, EVICT_0 }, .all_relaxes = true },
+	{ .name = "discard", .help = "the same, and a slot forgets its data when it is freed",
+	  .world = ONE_SLOT, .setup = setup_swapped,
 	  .thread = { LOAD_0, { "load", load_0 }, EVICT_0 } },
-	{ .name = "cache",
-	  .help = "a faulter, WILLNEED and an evictor: the page is in the swap cache for a while",
-	  .world = FOUR_SLOTS,
-	  .setup = setup_present,
-	  .thread = { LOAD_0, { "willneed", will_need_0 }, EVICT_0 },
-	  .all_relaxes = true },
-	{ .name = "stuck",
-	  .help = "the page stays in the swap cache, as its write is stuck until a faulter has got it",
-	  .world = ONE_SLOT,
-	  .setup = setup_stuck,
-	  .thread = { { "store", store_0_then_unstick }, EVICT_0 },
-	  .all_relaxes = true },
-	{ .name = "clean",
-	  .help = "a reader and a writer on a clean page that is being reclaimed",
-	  .world = FOUR_SLOTS,
-	  .setup = setup_clean,
+	{ .name = "pair", .help = "the seed's race by two threads: one of them stores and evicts",
+	  .world = { .nr_slots = 1, .nr_devices = 1 }, .setup = setup_swapped,
+	  .thread = { LOAD_0, { "store, evict", store_and_pageout_0 } } },
+	{ .name = "pair-discard", .help = "the same with a load, and a slot forgets its data when it is freed",
+	  .world = ONE_SLOT, .setup = setup_swapped,
+	  .thread = { LOAD_0, { "load, evict", load_and_pageout_0 } } },
+	{ .name = "cache", .help = "a faulter, WILLNEED and an evictor: the page is in the swap cache for a while",
+	  .world = FOUR_SLOTS, .setup = setup_present,
+	  .thread = { LOAD_0, { "willneed", will_need_0 }, EVICT_0 }, .all_relaxes = true },
+	{ .name = "stuck", .help = "the page stays in the swap cache, as its write is stuck until a faulter has got it",
+	  .world = ONE_SLOT, .setup = setup_stuck,
+	  .thread = { { "store", store_0_then_unstick }, EVICT_0 }, .all_relaxes = true },
+	{ .name = "clean", .help = "a reader and a writer on a clean page that is being reclaimed",
+	  .world = FOUR_SLOTS, .setup = setup_clean,
 	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
-	{ .name = "unmap",
-	  .help = "a fault against munmap, the page being swapped",
-	  .world = ONE_SLOT,
-	  .setup = setup_unmap,
+	{ .name = "unmap", .help = "a fault against munmap, the page being swapped",
+	  .world = ONE_SLOT, .setup = setup_unmap,
 	  .thread = { STORE_0, { "munmap", unmap_0 }, EVICT_0 } },
-	{ .name = "unmap-new",
-	  .help = "a first touch against munmap",
-	  .world = ONE_SLOT,
-	  .setup = setup_unmap_untouched,
+	{ .name = "unmap-new", .help = "a first touch against munmap",
+	  .world = ONE_SLOT, .setup = setup_unmap_untouched,
 	  .thread = { STORE_0, { "munmap", unmap_0 }, EVICT_0 } },
-	{ .name = "remap",
-	  .help = "a fault against a mapping over the page",
-	  .world = ONE_SLOT,
-	  .setup = setup_unmap,
+	{ .name = "remap", .help = "a fault against a mapping over the page",
+	  .world = ONE_SLOT, .setup = setup_unmap,
 	  .thread = { { "store, load", store_and_load_0 }, { "mmap", remap_0 }, EVICT_0 } },
-	{ .name = "drop",
-	  .help = "a fault against DONTNEED",
-	  .world = ONE_SLOT,
-	  .setup = setup_swapped,
+	{ .name = "drop", .help = "a fault against DONTNEED",
+	  .world = ONE_SLOT, .setup = setup_swapped,
 	  .thread = { { "store, load", store_and_load_0 }, { "drop", drop_0 }, EVICT_0 } },
-	{ .name = "swapoff",
-	  .help = "a fault against swapoff, with a second device to go to",
-	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true },
-	  .setup = setup_swapped,
+	{ .name = "swapoff", .help = "a fault against swapoff, with a second device to go to",
+	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true }, .setup = setup_swapped,
 	  .thread = { LOAD_0, { "swapoff", swapoff_0 } } },
-	{ .name = "swapoff-evict",
-	  .help = "swapoff against an evictor",
-	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true },
-	  .setup = setup_present,
+	{ .name = "swapoff-evict", .help = "swapoff against an evictor",
+	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true }, .setup = setup_present,
 	  .thread = { EVICT_0, { "swapoff", swapoff_0 } } },
-	{ .name = "compete",
-	  .help = "two pages, one slot",
-	  .world = ONE_SLOT,
-	  .setup = setup_swapped_and_present,
+	{ .name = "compete", .help = "two pages, one slot",
+	  .world = ONE_SLOT, .setup = setup_swapped_and_present,
 	  .thread = { STORE_0, LOAD_1, EVICT_1 } },
-	{ .name = "tight",
-	  .help = "two faulters that must first make room",
-	  .world = { .nr_slots = 8,
-		     .nr_devices = 1,
-		     .discard = true,
-		     .no_readahead = true,
-		     .budget_matters = true,
+	{ .name = "tight", .help = "two faulters that must first make room",
+	  .world = { .nr_slots = 8, .nr_devices = 1, .discard = true, .no_readahead = true, .budget_matters = true,
 		     .frames_matter = true },
 	  .setup = setup_tight,
 	  .thread = { LOAD_0, { "store", store_1 } } },
-	{ .name = "readers",
-	  .help = "two readers and WILLNEED on one slot, which is kept",
-	  .world = FOUR_SLOTS,
-	  .setup = setup_swapped,
+	{ .name = "readers", .help = "two readers and WILLNEED on one slot, which is kept",
+	  .world = FOUR_SLOTS, .setup = setup_swapped,
 	  .thread = { LOAD_0, { "load", load_0 }, { "willneed", will_need_0 } } },
-	{ .name = "full",
-	  .help = "swap is full",
-	  .world = ONE_SLOT,
-	  .setup = setup_two_present,
+	{ .name = "full", .help = "swap is full",
+	  .world = ONE_SLOT, .setup = setup_two_present,
 	  .thread = { STORE_0, EVICT_0, EVICT_1 } },
-	{ .name = "read-error",
-	  .help = "the device fails to read once",
-	  .world = ONE_SLOT,
-	  .setup = setup_read_error,
+	{ .name = "read-error", .help = "the device fails to read once",
+	  .world = ONE_SLOT, .setup = setup_read_error,
 	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
-	{ .name = "bad-neighbour",
-	  .help = "a slot changes hands, and its new user's data cannot be read",
-	  .world = ONE_SLOT,
-	  .setup = setup_bad_neighbour,
+	{ .name = "bad-neighbour", .help = "a slot changes hands, and its new user's data cannot be read",
+	  .world = ONE_SLOT, .setup = setup_bad_neighbour,
 	  .thread = { LOAD_0, { "store", store_0_d }, EVICT_1 } },
-	{ .name = "write-error",
-	  .help = "the device fails to write once: the page stays",
-	  .world = ONE_SLOT,
-	  .setup = setup_write_error,
+	{ .name = "write-error", .help = "the device fails to write once: the page stays",
+	  .world = ONE_SLOT, .setup = setup_write_error,
 	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
-	{ .name = "priority",
-	  .help = "a pin holder without the processor, and a loser that outranks it",
-	  .world = ONE_SLOT,
-	  .setup = setup_swapped,
-	  .thread = { LOAD_0, EVICT_0, STORE_0 },
-	  .priority = true,
-	  .all_relaxes = true },
-	{ .name = "priority-area",
-	  .help = "a first touch that outranks whoever changes the mappings",
-	  .world = ONE_SLOT,
-	  .setup = setup_nothing,
-	  .thread = { { "mprotect", protect_7 }, STORE_0 },
-	  .priority = true },
-	{ .name = "hold",
-	  .help = "a system call's hold against reclaim",
-	  .world = ONE_SLOT,
-	  .setup = setup_present,
+	{ .name = "priority", .help = "a pin holder without the processor, and a loser that outranks it",
+	  .world = ONE_SLOT, .setup = setup_swapped,
+	  .thread = { LOAD_0, EVICT_0, STORE_0 }, .priority = true, .all_relaxes = true },
+	{ .name = "priority-area", .help = "a first touch that outranks whoever changes the mappings",
+	  .world = ONE_SLOT, .setup = setup_nothing,
+	  .thread = { { "mprotect", protect_7 }, STORE_0 }, .priority = true },
+	{ .name = "hold", .help = "a system call's hold against reclaim",
+	  .world = ONE_SLOT, .setup = setup_present,
 	  .thread = { { "hold", hold_0 }, LOAD_0, EVICT_0 } },
-	{ .name = "evictors",
-	  .help = "two evictors on one page",
-	  .world = FOUR_SLOTS,
-	  .setup = setup_present,
+	{ .name = "evictors", .help = "two evictors on one page",
+	  .world = FOUR_SLOTS, .setup = setup_present,
 	  .thread = { STORE_0, EVICT_0, { "evict", pageout_0 } } },
-	{ .name = "takeback",
-	  .help = "a page is taken back while it is being written",
-	  .world = ONE_SLOT,
-	  .setup = setup_present,
+	{ .name = "takeback", .help = "a page is taken back while it is being written",
+	  .world = ONE_SLOT, .setup = setup_present,
 	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
-	{ .name = "in-place",
-	  .help = "the same, and the page is written from where it stands: protect, copy, drop",
-	  .world = IN_PLACE,
-	  .setup = setup_present,
+	{ .name = "in-place", .help = "the same, and the page is written from where it stands: protect, copy, drop",
+	  .world = IN_PLACE, .setup = setup_present,
 	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
-	{ .name = "in-place-drop",
-	  .help = "DONTNEED on a page that is being written from where it stands",
-	  .world = IN_PLACE,
-	  .setup = setup_present,
+	{ .name = "in-place-drop", .help = "DONTNEED on a page that is being written from where it stands",
+	  .world = IN_PLACE, .setup = setup_present,
 	  .thread = { { "store, load", store_and_load_0 }, { "drop", drop_0 }, EVICT_0 } },
-	{ .name = "in-place-hold",
-	  .help = "a system call's hold on a page that is being written from where it stands",
-	  .world = IN_PLACE,
-	  .setup = setup_present,
+	{ .name = "in-place-hold", .help = "a system call's hold on a page that is being written from where it stands",
+	  .world = IN_PLACE, .setup = setup_present,
 	  .thread = { { "hold", hold_0 }, LOAD_0, EVICT_0 } },
-	{ .name = "in-place-evictors",
-	  .help = "two evictors on one page, which is written from where it stands",
-	  .world = IN_PLACE,
-	  .setup = setup_present,
+	{ .name = "in-place-evictors", .help = "two evictors on one page, which is written from where it stands",
+	  .world = IN_PLACE, .setup = setup_present,
 	  .thread = { STORE_0, EVICT_0, { "evict", pageout_0 } } },
-	{ .name = "in-place-error",
-	  .help = "a write fails, from where the page stands",
-	  .world = IN_PLACE,
-	  .setup = setup_write_error,
+	{ .name = "in-place-error", .help = "a write fails, from where the page stands",
+	  .world = IN_PLACE, .setup = setup_write_error,
 	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
-	{ .name = "in-place-swapoff",
-	  .help = "swapoff against a page that is being written from where it stands",
+	{ .name = "in-place-swapoff", .help = "swapoff against a page that is being written from where it stands",
 	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true, .method = VM_METHOD_COPY },
 	  .setup = setup_present,
 	  .thread = { EVICT_0, { "swapoff", swapoff_0 } } },
-	{ .name = "in-place-seed",
-	  .help = "two faulters and an evictor, one slot, pages written from where they stand",
-	  .world = IN_PLACE,
-	  .setup = setup_swapped,
+	{ .name = "in-place-seed", .help = "two faulters and an evictor, one slot, pages written from where they stand",
+	  .world = IN_PLACE, .setup = setup_swapped,
 	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
-	{ .name = "between",
-	  .help = "a page between two that leave is write-protected with them, and written to",
-	  .world = IN_PLACE_FOUR_SLOTS,
-	  .setup = setup_between,
+	{ .name = "between", .help = "a page between two that leave is write-protected with them, and written to",
+	  .world = IN_PLACE_FOUR_SLOTS, .setup = setup_between,
 	  .thread = { { "store", store_1 }, { "evict", pageout_0_to_2 } } },
-	{ .name = "between-hold",
-	  .help = "a system call's hold on a page between two that leave",
-	  .world = IN_PLACE_FOUR_SLOTS,
-	  .setup = setup_between,
+	{ .name = "between-hold", .help = "a system call's hold on a page between two that leave",
+	  .world = IN_PLACE_FOUR_SLOTS, .setup = setup_between,
 	  .thread = { { "hold", hold_1 }, { "evict", pageout_0_to_2 } } },
-	{ .name = "readahead",
-	  .help = "readahead against a faulter and an evictor",
-	  .world = FOUR_SLOTS,
-	  .setup = setup_stream,
+	{ .name = "readahead", .help = "readahead against a faulter and an evictor",
+	  .world = FOUR_SLOTS, .setup = setup_stream,
 	  .thread = { LOAD_1, { "store", store_2 }, { "evict", pageout_2 } } },
-	{ .name = "frames",
-	  .help = "three evictors, two runs of frames",
+	{ .name = "frames", .help = "three evictors, two runs of frames",
 	  .world = { .nr_slots = 4, .nr_devices = 1, .discard = true, .frames_matter = true },
 	  .setup = setup_three_present,
 	  .thread = { EVICT_0, EVICT_1, { "evict", pageout_2 } } },
-	{ .name = "kswapd",
-	  .help = "a faulter, and the background reclaimer until it is stopped",
+	{ .name = "kswapd", .help = "a faulter, and the background reclaimer until it is stopped",
 	  .world = { .nr_slots = 8, .nr_devices = 1, .discard = true, .budget_matters = true, .frames_matter = true },
 	  .setup = setup_kswapd,
 	  .thread = { { "load, stop", load_0_then_stop }, { "kswapd", kswapd } } },
-	{ .name = "hold-clean",
-	  .help = "a system call that reads a clean page, a writer and an evictor",
-	  .world = FOUR_SLOTS,
-	  .setup = setup_clean,
+	{ .name = "hold-clean", .help = "a system call that reads a clean page, a writer and an evictor",
+	  .world = FOUR_SLOTS, .setup = setup_clean,
 	  .thread = { { "hold", hold_and_read_0 }, STORE_0, EVICT_0 } },
-	{ .name = "swapoff-all",
-	  .help = "a faulter, swapoff and an evictor",
-	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true },
-	  .setup = setup_swapped,
+	{ .name = "swapoff-all", .help = "a faulter, swapoff and an evictor",
+	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true }, .setup = setup_swapped,
 	  .thread = { STORE_0, { "swapoff", swapoff_0 }, EVICT_0 } },
-	{ .name = "frames-idle",
-	  .help = "four evictors with nothing to do, two runs of frames",
-	  .world = { .nr_slots = 1, .nr_devices = 1, .frames_matter = true },
-	  .setup = setup_nothing,
+	{ .name = "frames-idle", .help = "four evictors with nothing to do, two runs of frames",
+	  .world = { .nr_slots = 1, .nr_devices = 1, .frames_matter = true }, .setup = setup_nothing,
 	  .thread = { EVICT_0, EVICT_1, { "evict", pageout_2 }, { "evict", pageout_3 } } },
+	{ .name = "gate", .help = "two visitors of the gate in front of the core, and a closer",
+	  .world = ONE_SLOT, .setup = setup_nothing, .time_stands = true,
+	  .thread = { { "visit", visit_gate_twice }, { "visit", visit_gate }, { "close", close_gate } } },
+	{ .name = "gate-closers", .help = "a visitor of the gate and two closers",
+	  .world = ONE_SLOT, .setup = setup_nothing, .time_stands = true,
+	  .thread = { { "visit", visit_gate_twice }, { "close", close_gate }, { "close", close_gate } } },
+	{ .name = "fork", .help = "a writer on a clean page, an evictor and a faulter while the process forks",
+	  .world = FORK_SLOTS, .setup = setup_fork,
+	  .thread = { STORE_0, EVICT_0, LOAD_1, { "fork", fork_process } } },
+	{ .name = "fork-writers", .help = "two faulters on one page while the process forks",
+	  .world = FORK_SLOTS, .setup = setup_fork,
+	  .thread = { LOAD_1, { "store", store_1 }, { "fork", fork_process } } },
+	{ .name = "fork-kswapd", .help = "a faulter and the background reclaimer while the process forks",
+	  .world = { .nr_slots = 8, .nr_devices = 1, .discard = true, .budget_matters = true, .frames_matter = true,
+		     .gated = true },
+	  .setup = setup_fork_kswapd,
+	  .thread = { LOAD_0, { "kswapd", kswapd }, { "fork, stop", fork_and_stop } } },
 	{ .name = NULL },
 };
 

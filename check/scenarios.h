@@ -15,6 +15,7 @@ struct scenario {
 	} thread[THREADS_MAX];
 	void (*at_rest)(void); /* besides world_check(); may be NULL */
 	bool priority; /* the threads run by priority, the last being the highest, and come in at any moment */
+	bool time_stands; /* no timeout must be needed */
 	bool all_relaxes; /* of interest for how the losers wait */
 };
 

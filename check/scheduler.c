@@ -61,6 +61,7 @@ static struct {
 	u32 ops; /* in it */
 	u8 step_thread[STEPS_MAX + 1];
 	u16 step_ops[STEPS_MAX + 1];
+	struct step_uses step_uses[STEPS_MAX + 1];
 	struct object objects[OBJECTS_MAX];
 	u32 nr_objects;
 	u16 buckets[BUCKETS];
@@ -70,6 +71,7 @@ static struct {
 
 u8 (*sched_classify)(uintptr_t addr);
 void (*sched_name)(uintptr_t addr, char name[NAME_CHARS]);
+bool sched_time_stands;
 
 /* ---- small things ---- */
 
@@ -82,7 +84,7 @@ int sched_init(void)
 	if (!s.notes)
 		return -ENOMEM;
 	for (int t = 0; t <= THREADS_MAX && !ret; t++)
-		ret = fiber_init(&s.threads[t].fiber);
+		ret = fiber_init(&s.threads[t].fiber, (u32)t);
 	return ret;
 }
 
@@ -125,6 +127,11 @@ int sched_step_thread(u32 step)
 u32 sched_step_ops(u32 step)
 {
 	return s.step_ops[step] ? s.step_ops[step] : 1;
+}
+
+const struct step_uses *sched_step_uses(u32 step)
+{
+	return &s.step_uses[step];
 }
 
 const struct finding *sched_finding(void)
@@ -234,7 +241,27 @@ void sched_changed(int obj)
 	t->loop_start = t->nr_looks;
 }
 
-void sched_also(int obj, bool write)
+/* For step_uses. Taking a lock and giving it back stay two uses: neither says the same as a write. */
+static void note_use(int obj, enum use_kind kind)
+{
+	struct step_uses *u = &s.step_uses[s.nr_steps];
+
+	if (!s.objects[obj].shared)
+		return;
+	for (u32 i = 0; i < u->nr; i++) {
+		if (u->use[i].obj != obj)
+			continue;
+		if (u->use[i].kind == USE_READ && kind == USE_WRITE)
+			u->use[i].kind = USE_WRITE;
+		if (u->use[i].kind == kind || (u->use[i].kind == USE_WRITE && kind == USE_READ))
+			return;
+	}
+	must(u->nr < USES_MAX);
+	u->use[u->nr].obj = (u16)obj;
+	u->use[u->nr++].kind = (u8)kind;
+}
+
+static void learn_sharing(int obj, bool write)
 {
 	struct object *o = &s.objects[obj];
 
@@ -245,6 +272,23 @@ void sched_also(int obj, bool write)
 		o->shared = true;
 		s.sharing_grew = true;
 	}
+}
+
+void sched_also(int obj, bool write)
+{
+	learn_sharing(obj, write);
+	note_use(obj, write ? USE_WRITE : USE_READ);
+}
+
+void sched_also_maybe(int obj)
+{
+	learn_sharing(obj, true);
+	note_use(obj, USE_READ);
+}
+
+void sched_wrote(int obj)
+{
+	note_use(obj, USE_WRITE);
 }
 
 bool sched_just_read(const void *addr)
@@ -329,7 +373,7 @@ static bool fire_timeout(void)
 		if (t->status == ASLEEP && t->deadline && (!first || t->deadline < first->deadline))
 			first = t;
 	}
-	if (!first) {
+	if (!first || sched_time_stands) {
 		report_stuck();
 		return false;
 	}
@@ -407,6 +451,11 @@ void sched_op(int obj, bool write)
 	sched_also(obj, write);
 }
 
+void sched_also_all(void)
+{
+	s.step_uses[s.nr_steps].all = true;
+}
+
 void sched_op_many(const struct sched_use *uses, u32 nr)
 {
 	bool point = false;
@@ -414,8 +463,12 @@ void sched_op_many(const struct sched_use *uses, u32 nr)
 	for (u32 i = 0; i < nr; i++)
 		point |= is_point(uses[i].obj);
 	begin_op(point);
-	for (u32 i = 0; i < nr; i++)
-		sched_also(uses[i].obj, uses[i].write);
+	for (u32 i = 0; i < nr; i++) {
+		if (uses[i].maybe)
+			sched_also_maybe(uses[i].obj);
+		else
+			sched_also(uses[i].obj, uses[i].write);
+	}
 }
 
 /* ---- waiting ---- */
@@ -478,14 +531,14 @@ static void look(const struct sched_use *uses, u32 nr, const void *pc)
 
 void sched_op_read(int obj, const void *pc)
 {
-	const struct sched_use use = { obj, false };
+	const struct sched_use use = { .obj = obj };
 
 	look(&use, 1, pc);
 }
 
 void sched_op_wait(int obj, int queue, const void *pc)
 {
-	const struct sched_use uses[] = { { obj, false }, { queue, true } };
+	const struct sched_use uses[] = { { obj, false, false }, { queue, true, true } };
 
 	look(uses, 2, pc);
 }
@@ -494,6 +547,7 @@ void sched_sleep(int obj, u64 timeout_ns)
 {
 	struct thread *t = &s.threads[s.cur];
 
+	sched_wrote(obj);
 	t->status = ASLEEP;
 	t->queue = obj;
 	t->deadline = timeout_ns ? s.now + timeout_ns : 0;
@@ -513,8 +567,11 @@ void sched_wake(int obj, bool all)
 			if (t->status == ASLEEP && t->queue == obj && (!first || t->asleep_since < first->asleep_since))
 				first = t;
 		}
-		if (first)
+		if (first) {
 			first->status = READY;
+			sched_wrote(obj);
+			s.step_uses[s.nr_steps].woken |= (u8)(1u << (first - s.threads));
+		}
 	} while (first && all);
 }
 
@@ -537,9 +594,13 @@ void mutex_lock(struct mutex *m)
 
 	if (obj >= 0) {
 		t->wants = m;
-		sched_op(obj, true);
-		while (mutex_is_locked(m))
+		begin_op(is_point(obj));
+		learn_sharing(obj, true);
+		note_use(obj, USE_LOCK);
+		while (mutex_is_locked(m)) {
 			step_end();
+			note_use(obj, USE_LOCK);
+		}
 		t->wants = NULL;
 	}
 	must(!mutex_is_locked(m));
@@ -551,6 +612,8 @@ void mutex_unlock(struct mutex *m)
 	if (m->state.v != (u32)s.cur + 1)
 		sched_found(FOUND_INVARIANT, "a lock is released by another than its owner");
 	m->state.v = 0;
+	if (s.running)
+		note_use(sched_object_of(m), USE_UNLOCK);
 }
 
 /* ---- the state ---- */
@@ -574,6 +637,8 @@ static void forget_dead_stack(struct thread *t)
 {
 	char *sp = t->fiber.sp, *from = t->lowest - LEAF_BYTES;
 
+	if (!fiber_owns(&t->fiber, sp))
+		return; /* something was found in sched_apart */
 	if (from < t->fiber.stack)
 		from = t->fiber.stack;
 	if (from < sp)
@@ -675,6 +740,28 @@ bool sched_alone(void (*fn)(void *arg), void *arg)
 	return s.end == RUN_DONE;
 }
 
+/* First code of sched_apart's fiber. */
+static void thread_apart(void *arg)
+{
+	struct thread *t = arg;
+
+	t->fn(t->arg);
+	fiber_switch(&t->fiber, &s.threads[s.cur].fiber);
+	abort();
+}
+
+void sched_apart(void (*fn)(void *arg), void *arg)
+{
+	struct thread *t = &s.threads[THREADS_MAX];
+
+	t->fn = fn;
+	t->arg = arg;
+	fiber_prepare(&t->fiber, thread_apart, t);
+	s.running = false;
+	fiber_switch(&s.threads[s.cur].fiber, &t->fiber);
+	s.running = true;
+}
+
 enum run_end sched_run(const struct strategy *strategy)
 {
 	int next;
@@ -686,6 +773,8 @@ enum run_end sched_run(const struct strategy *strategy)
 		s.step_thread[s.nr_steps] = (u8)next;
 		s.step_begun = false;
 		s.ops = 0;
+		s.step_uses[s.nr_steps].nr = s.step_uses[s.nr_steps].woken = 0;
+		s.step_uses[s.nr_steps].all = false;
 		s.threads[next].hash_valid = false;
 		s.running = true;
 		s.cur = next;

@@ -41,6 +41,21 @@ struct object {
 	u32 changes, own[THREADS_MAX];
 };
 
+/* What a step does with an object: two steps conflict if they share one, and not both of them only look at it. */
+enum use_kind { USE_READ, USE_WRITE, USE_LOCK, USE_UNLOCK };
+
+enum { USES_MAX = 32 };
+
+struct step_uses {
+	u8 nr;
+	u8 woken; /* threads that it woke */
+	bool all; /* it uses everything */
+	struct {
+		u16 obj;
+		u8 kind; /* enum use_kind */
+	} use[USES_MAX];
+};
+
 enum finding_kind {
 	FOUND_NOTHING,
 	FOUND_LOSS, /* a load did not see the last store */
@@ -91,6 +106,9 @@ int sched_thread(const char *name, void (*fn)(void *arg), void *arg);
 /* Runs fn alone and without steps: setup and final checks. False if it ended in a finding. */
 bool sched_alone(void (*fn)(void *arg), void *arg);
 
+/* The same within a step of a run, as the thread that it is of. */
+void sched_apart(void (*fn)(void *arg), void *arg);
+
 enum run_end sched_run(const struct strategy *strategy);
 
 /* After a run: was an object found to be shared that was not known to be? */
@@ -106,6 +124,7 @@ const char *sched_thread_name(int thread);
 u32 sched_nr_steps(void); /* with the one that a finding interrupted */
 int sched_step_thread(u32 step);
 u32 sched_step_ops(u32 step); /* operations in it, at least 1 */
+const struct step_uses *sched_step_uses(u32 step); /* of shared objects */
 const struct finding *sched_finding(void);
 struct run_counts sched_counts(void);
 
@@ -113,6 +132,8 @@ struct run_counts sched_counts(void);
 extern u8 (*sched_classify)(uintptr_t addr);
 /* Describes an address, for messages and traces. */
 extern void (*sched_name)(uintptr_t addr, char name[NAME_CHARS]);
+/* Timeouts never come: who sleeps must be woken. */
+extern bool sched_time_stands;
 
 /* ---- for the seams ---- */
 
@@ -123,9 +144,11 @@ int sched_object_of(const void *addr);
 struct sched_use {
 	int obj;
 	bool write;
+	bool maybe; /* only if sched_wrote() says so, later in the step */
 };
 
 void sched_op(int obj, bool write);
+void sched_wrote(int obj);
 void sched_op_many(const struct sched_use *uses, u32 nr);
 /* A look at a word. `pc`: the call site, by which a loop that only looks is known. */
 void sched_op_read(int obj, const void *pc);
@@ -133,6 +156,9 @@ void sched_op_read(int obj, const void *pc);
 void sched_op_wait(int obj, int queue, const void *pc);
 /* One more object in the same operation, which is a step for another reason. */
 void sched_also(int obj, bool write);
+void sched_also_maybe(int obj);
+/* It has to do with everything. */
+void sched_also_all(void);
 void sched_changed(int obj);
 /* A loop goes round here. */
 void sched_spin(void);

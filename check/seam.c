@@ -83,10 +83,13 @@ static bool cas_begin(const void *addr, int *obj)
 	*obj = sched_object_of(addr);
 	if (*obj < 0)
 		return false;
-	if (sched_just_read(addr))
-		sched_also(*obj, true);
-	else
-		sched_op(*obj, true);
+	if (!sched_just_read(addr)) {
+		const struct sched_use use = { *obj, true, true };
+
+		sched_op_many(&use, 1);
+	} else {
+		sched_also_maybe(*obj);
+	}
 	return true;
 }
 
@@ -100,8 +103,10 @@ bool seam_cas64(struct atomic64 *a, u64 *old, u64 new)
 		return false;
 	}
 	a->v = new;
-	if (is_step)
+	if (is_step) {
+		sched_wrote(obj);
 		changed(a, obj, *old, new);
+	}
 	return true;
 }
 
@@ -115,8 +120,10 @@ bool seam_cas32(struct atomic32 *a, u32 *old, u32 new)
 		return false;
 	}
 	a->v = new;
-	if (is_step)
+	if (is_step) {
+		sched_wrote(obj);
 		changed(a, obj, *old, new);
+	}
 	return true;
 }
 
@@ -217,7 +224,7 @@ static void wake_on(const void *word, bool all)
 {
 	if (!sched_running() || sched_object_of(word) < 0)
 		return;
-	sched_also(queue_of(word), true);
+	sched_also_maybe(queue_of(word));
 	trace_wake((uintptr_t)word);
 	sched_wake(queue_of(word), all);
 }
@@ -270,12 +277,21 @@ u32 sync_thread_id(void)
 
 int sync_thread_start(struct sync_thread *t, void (*fn)(void *arg), void *arg)
 {
-	t->fn = fn;
-	t->arg = arg;
+	*t = (struct sync_thread){ .fn = fn, .arg = arg };
 	return 0;
+}
+
+void sync_thread_run(struct sync_thread *t)
+{
+	t->fn(t->arg);
+	if (!t->runs)
+		return;
+	atomic32_set(&t->ended, 1);
+	sync_wake32_all(&t->ended);
 }
 
 void sync_thread_join(struct sync_thread *t)
 {
-	(void)t;
+	while (t->runs && !atomic32_read(&t->ended))
+		sync_wait32(&t->ended, 0);
 }

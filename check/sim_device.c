@@ -18,10 +18,17 @@ static void slot_step(struct sim_device *d, u32 slot, const void *page)
 
 	if (!sched_running())
 		return;
-	uses[nr++] = (struct sched_use){ sched_object_of(&d->slot[slot]), true };
+	uses[nr++] = (struct sched_use){ .obj = sched_object_of(&d->slot[slot]), .write = true };
 	if (world_is_frame(page))
-		uses[nr++] = (struct sched_use){ sched_object_of(page), true };
+		uses[nr++] = (struct sched_use){ .obj = sched_object_of(page), .write = true };
 	sched_op_many(uses, nr);
+}
+
+/* Part of the step at hand: what all slots have in common. */
+static void device_use(const void *field, bool write)
+{
+	if (sched_running())
+		sched_also(sched_object_of(field), write);
 }
 
 /* An operation takes time: two of them may meet on a slot, or on the frame that it goes to or comes from. */
@@ -29,6 +36,7 @@ static void slot_begin(struct sim_device *d, u32 slot, bool write, const void *p
 {
 	must(slot < d->dev.nr_slots);
 	slot_step(d, slot, page);
+	device_use(&d->is_closed, false);
 	if (d->is_closed)
 		sched_found(FOUND_DEVICE, "%s is used after it was closed", d->dev.name);
 	if (world_cfg()->reports_misuse && d->users[slot])
@@ -51,6 +59,7 @@ static int sim_read(struct swap_device *dev, u32 slot, void *page)
 	int ret = 0;
 
 	slot_begin(d, slot, false, page);
+	device_use(&d->fail_reads, d->fail_reads > 0);
 	if (d->fail_reads || (d->bad && d->full[slot] && d->slot[slot].word[0] == d->bad)) {
 		d->fail_reads -= d->fail_reads > 0;
 		*to = (struct content){ { GARBAGE, GARBAGE } };
@@ -75,8 +84,10 @@ static int sim_write(struct swap_device *dev, u32 slot, const void *page)
 	int ret = 0;
 
 	slot_begin(d, slot, true, page);
+	device_use(&d->stuck, false);
 	while (d->stuck && sched_running())
 		sync_wait32(&d->writing, 0);
+	device_use(&d->fail_writes, d->fail_writes > 0);
 	if (d->fail_writes) {
 		d->fail_writes--;
 		trace_slot("write failed:", d, slot, page);
@@ -115,6 +126,7 @@ static void sim_close(struct swap_device *dev)
 		if (d->users[i])
 			sched_found(FOUND_DEVICE, "%s is closed while it works on slot %u", dev->name, i);
 	}
+	device_use(&d->is_closed, true);
 	d->is_closed = true;
 }
 
@@ -140,6 +152,7 @@ void sim_device_init(struct sim_device *d, const char *name, const struct world_
 
 void sim_device_unstick(struct sim_device *d)
 {
+	device_use(&d->stuck, true);
 	d->stuck = false;
 	atomic32_set(&d->writing, 1);
 	sync_wake32_all(&d->writing);

@@ -43,6 +43,8 @@ int vm_register(struct vm *vm)
 int vm_manage(struct vm *vm, vpn_t vpn, u32 nr)
 {
 	must(vpn.val + nr <= vm->nr_pages);
+	for (u32 i = 0; i < nr; i++)
+		world->page[vpn.val + i].unmanaged = false;
 	return 0;
 }
 
@@ -66,9 +68,9 @@ static void step_begin(vpn_t vpn, u32 nr, bool write, const struct content *fram
 	if (!sched_running())
 		return;
 	for (u32 i = 0; i < nr; i++)
-		uses[used++] = (struct sched_use){ sched_object_of(&world->page[vpn.val + i]), write };
+		uses[used++] = (struct sched_use){ .obj = sched_object_of(&world->page[vpn.val + i]), .write = write };
 	for (u32 i = 0; i < nr && is_frame; i++)
-		uses[used++] = (struct sched_use){ sched_object_of(frame + i), write_frames };
+		uses[used++] = (struct sched_use){ .obj = sched_object_of(frame + i), .write = write_frames };
 	sched_op_many(uses, used);
 	for (u32 i = 0; i < nr && is_frame; i++)
 		world_frame_check((u32)(frame + i - world->frame), write_frames);
@@ -176,6 +178,8 @@ int vm_protect(struct vm *vm, vpn_t vpn, u32 nr)
 	for (u32 i = 0; i < nr; i++) {
 		struct sim_page *page = &world->page[vpn.val + i];
 
+		if (page->unmanaged)
+			return -ENOENT;
 		if (page->present && !page->protect) {
 			page->protect = true;
 			page_changed(vpn.val + i);

@@ -46,6 +46,13 @@ static const char *const mutation_names[NR_MUTATIONS] = {
 	[MUTATE_PROTECT_HELD] = "protect held",
 	[MUTATE_DROP_UNSEEN] = "drop unseen",
 	[MUTATE_DROP_UNWRITTEN] = "drop unwritten",
+	[MUTATE_GATE_LETS_IN] = "gate lets in",
+	[MUTATE_GATE_NO_DRAIN] = "gate no drain",
+	[MUTATE_GATE_NO_WAKE] = "gate no wake",
+	[MUTATE_LEAVE_NO_WAKE] = "leave no wake",
+	[MUTATE_FORK_WRITABLE] = "fork writable",
+	[MUTATE_FORK_UNMANAGED] = "fork unmanaged",
+	[MUTATE_FORK_RUNNING] = "fork running",
 };
 
 /* One search; they are tried from the shortest on. */

@@ -8,6 +8,7 @@
 #include "mm/area.h"
 #include "mm/budget.h"
 #include "mm/fault.h"
+#include "mm/fork.h"
 #include "mm/pte.h"
 #include "mm/swap_slots.h"
 #include "sim_device.h"
@@ -17,6 +18,7 @@ enum {
 	LARGE_BYTES = AREAS_MAX * sizeof(struct area), /* of the area table only its beginning is ever used */
 	LARGE_USED_BYTES = 1 << 10,
 	GAUGES_BYTES = offsetof(struct mm_stats, shard),
+	CHILDREN = 1024,
 };
 
 struct arena {
@@ -30,6 +32,7 @@ static struct mm_stats stats;
 static size_t tables_used;
 static bool large_used;
 static struct world_config config;
+static u64 children[CHILDREN]; /* states at a fork whose child was in order */
 static u64 clock_word;
 
 struct world *const world = &arena.world;
@@ -125,6 +128,7 @@ bool world_create(const struct world_config *cfg, enum swapin_policy policy, enu
 	memset(&arena, 0, sizeof(arena));
 	memset(large, 0, LARGE_USED_BYTES);
 	memset(&stats, 0, sizeof(stats));
+	memset(children, 0, sizeof(children));
 	tables_used = 0;
 	large_used = false;
 	if (!sched_alone(create, &c))
@@ -252,6 +256,8 @@ static const char *name_mm_word(uintptr_t addr)
 		return "one queue for all";
 	if (is_in(addr, &mm->kswapd, sizeof(mm->kswapd)))
 		return "kswapd";
+	if (is_in(addr, &world->gate, sizeof(world->gate)))
+		return is_in(addr, &world->gate.closed, sizeof(world->gate.closed)) ? "gate" : "inside of gate";
 	if (addr == (uintptr_t)&clock_word)
 		return "the clock";
 	return "a word of mm";
@@ -331,6 +337,32 @@ u64 world_hash(void)
 	return hash_memory(hash, large, LARGE_USED_BYTES);
 }
 
+/*
+ * At rest: what the program and the devices have. Not the numbers of frames, nor the order of the queues of pages,
+ * which world_classify() says that nobody decides on: they depend on the order of steps that do not conflict.
+ */
+u64 world_end_hash(void)
+{
+	const struct mm *mm = &world->mm;
+	u64 hash = hash_memory(3, world->page, sizeof(world->page));
+
+	hash = hash_memory(hash, mm->ptes, WORLD_PAGES * sizeof(*mm->ptes));
+	for (u32 i = 0; i < config.nr_devices; i++) {
+		const struct swap_info *si = &mm->swap[i];
+		const struct sim_device *d = &world->device[i];
+
+		hash = hash_memory(hash, si->table, si->nr_slots * sizeof(*si->table));
+		hash = hash_memory(hash, si->map.bits, sizeof(u64));
+		hash = hash_memory(hash, d->slot, sizeof(d->slot));
+		for (u32 n = 0; n < WORLD_SLOTS_MAX; n++)
+			hash = hash_mix(hash, d->full[n]);
+		hash = hash_mix(hash, si->used.v);
+		hash = hash_mix(hash, d->is_closed);
+	}
+	hash = hash_mix(hash, world->flag.v);
+	return hash_memory(hash_memory(hash, world->var, sizeof(world->var)), large, LARGE_USED_BYTES);
+}
+
 int world_clock_object(void)
 {
 	return sched_object_of(&clock_word);
@@ -375,6 +407,42 @@ static enum access_end fault_end(u32 vpn, enum fault_result result)
 	}
 }
 
+u32 world_enter(void)
+{
+	u32 shard;
+
+	if (!config.gated)
+		return 0;
+	shard = gate_enter(&world->gate);
+	if (sched_running())
+		sched_also(sched_object_of(&world->nr_inside), true);
+	world->nr_inside++;
+	return shard;
+}
+
+void world_leave(u32 shard)
+{
+	if (!config.gated)
+		return;
+	if (sched_running())
+		sched_also(sched_object_of(&world->nr_inside), true);
+	world->nr_inside--;
+	gate_leave(&world->gate, shard);
+}
+
+static enum access_end fault(u32 vpn, bool write)
+{
+	enum fault_result result;
+	u32 shard;
+
+	if (!config.gated)
+		return fault_end(vpn, handle_mm_fault(&world->mm, (vpn_t){ vpn }, write));
+	shard = world_enter();
+	result = handle_mm_fault(&world->mm, (vpn_t){ vpn }, write);
+	world_leave(shard);
+	return fault_end(vpn, result);
+}
+
 /* Makes the access possible: one look at the page by the processor, and fault/signal.c for what it refuses. */
 static enum access_end prog_reach(u32 vpn, bool write)
 {
@@ -387,15 +455,27 @@ static enum access_end prog_reach(u32 vpn, bool write)
 			sched_op_read(sched_object_of(page), __builtin_return_address(0));
 		if (!(page->rights & (write ? VM_WRITE : VM_READ)))
 			return ACCESS_SEGV;
+		if (!page->present && page->unmanaged)
+			page->present = true;
 		if (page->present && !(write && page->protect)) {
 			if (sched_running())
 				sched_also(sched_object_of(page), write);
 			return ACCESS_DONE;
 		}
 		sched_note(false, "%s page %u: fault", write ? "store to" : "load from", vpn);
-		end = fault_end(vpn, handle_mm_fault(&world->mm, (vpn_t){ vpn }, write));
+		end = fault(vpn, write);
 	}
 	return end;
+}
+
+/* The truth belongs to the page's steps; how many drops there are, to those of all pages. */
+static void truth_use(u32 vpn, u32 nr, bool write)
+{
+	if (!sched_running())
+		return;
+	sched_also(sched_object_of(&world->nr_drops), write);
+	for (u32 i = vpn; i < vpn + nr && write; i++)
+		sched_also(sched_object_of(&world->page[i]), true);
 }
 
 /* Holds what was loaded against the truth, and learns which of two allowed values it has become. */
@@ -405,6 +485,7 @@ static void truth_check(u32 vpn, u32 word, u64 value)
 	struct content loaded = page->data, stored = page->now;
 	char is[NAME_CHARS], ought[NAME_CHARS];
 
+	truth_use(vpn, 1, false);
 	if (value == page->also.word[word]) {
 		if (!world->nr_drops || value == ZERO)
 			page->now.word[word] = value;
@@ -441,6 +522,7 @@ static void store_now(u32 vpn, u32 word, u64 value)
 	struct sim_page *page = &world->page[vpn];
 	char name[NAME_CHARS];
 
+	truth_use(vpn, 1, false);
 	page->data.word[word] = page->now.word[word] = value;
 	page->also.word[word] = world->nr_drops ? ZERO : value;
 	page->written[word] = true;
@@ -475,6 +557,7 @@ void kernel_access(u32 vpn, bool write, u64 value)
 
 void drop_begins(u32 vpn, u32 nr)
 {
+	truth_use(vpn, nr, true);
 	world->nr_drops++;
 	for (u32 i = vpn; i < vpn + nr; i++) {
 		world->page[i].also = (struct content){ 0 };
@@ -484,6 +567,7 @@ void drop_begins(u32 vpn, u32 nr)
 
 void drop_ends(u32 vpn, u32 nr)
 {
+	truth_use(vpn, nr, true);
 	world->nr_drops--;
 	for (u32 i = vpn; i < vpn + nr; i++) {
 		for (u32 w = 0; w < WORLD_WORDS; w++) {
@@ -550,7 +634,7 @@ void world_check(void)
 	mm_assert_valid(&world->mm);
 	check_slots();
 	check_frames();
-	must(!world->nr_drops);
+	must(!world->nr_drops && !world->nr_inside);
 	for (u32 i = 0; i < WORLD_PAGES; i++) {
 		const struct sim_page *page = &world->page[i];
 
@@ -563,6 +647,67 @@ void world_check(void)
 	}
 	mm_assert_valid(&world->mm);
 	check_slots();
+}
+
+/* ---- fork ---- */
+
+static void child_main(void *arg)
+{
+	static struct mm_stats child_stats;
+	u64 value;
+	u32 shard;
+
+	(void)arg;
+	if (mm_fork_child(&world->mm, &child_stats))
+		sched_found(FOUND_ERROR, "a child could not make its memory its own");
+	gate_open_in_child(&world->gate);
+	for (u32 i = 0; i < WORLD_PAGES; i++) {
+		if (i % 2)
+			(void)prog_load(i, 0, &value);
+		(void)prog_store(i, 0, D + 1 + i);
+	}
+	shard = world_enter();
+	(void)mm_pageout(&world->mm, (vpn_t){ 0 }, WORLD_PAGES);
+	world_leave(shard);
+	world_check();
+}
+
+/* True if it was there before. */
+static bool child_is_known(void)
+{
+	u64 state = world_hash() | 1, *known = &children[state >> 32 & (CHILDREN - 1)];
+
+	if (*known == state)
+		return true;
+	*known = state;
+	return false;
+}
+
+void world_fork(void)
+{
+	static struct arena parent;
+	static u8 large_parent[LARGE_USED_BYTES];
+	struct sched_use uses[WORLD_PAGES];
+	size_t used = offsetof(struct arena, tables) + tables_used;
+
+	for (u32 i = 0; i < WORLD_PAGES; i++)
+		uses[i] = (struct sched_use){ .obj = sched_object_of(&world->page[i]) };
+	sched_op_many(uses, WORLD_PAGES);
+	sched_also_all();
+	sched_note(false, "fork");
+	if (world->nr_inside)
+		sched_found(FOUND_INVARIANT, "somebody is in the core while the process forks");
+	if (child_is_known())
+		return;
+	memcpy(&parent, &arena, used);
+	memcpy(large_parent, large, LARGE_USED_BYTES);
+	for (u32 i = 0; i < WORLD_PAGES; i++) {
+		world->page[i].protect = false;
+		world->page[i].unmanaged = true;
+	}
+	sched_apart(child_main, NULL);
+	memcpy(&arena, &parent, used);
+	memcpy(large, large_parent, LARGE_USED_BYTES);
 }
 
 _Noreturn void assert_fail(const char *expr, const char *file, int line)

@@ -14,6 +14,7 @@
  */
 #pragma once
 
+#include "fault/gate.h"
 #include "mm/mm.h"
 #include "scheduler.h"
 
@@ -32,6 +33,7 @@ struct content {
 
 struct sim_page {
 	bool present, protect;
+	bool unmanaged; /* a touch of it while it is absent is no fault: it reads as zero */
 	u8 rights; /* enum vm_prot */
 	struct content data;
 	/* What a load of each word may see: the last store, or what a drop in progress may make of it. */
@@ -58,6 +60,7 @@ struct world_config {
 	bool budget_matters; /* it is tight: its word and the queue of pages are shared state like any other */
 	bool no_readahead;
 	bool frames_matter; /* there may be too few */
+	bool gated; /* everybody goes through the gate, as somebody forks */
 	bool reports_misuse; /* reading an empty slot, or two users of a slot at a time, is a finding */
 };
 
@@ -73,6 +76,8 @@ struct world {
 	bool may_be_unmapped; /* what a fault may end in */
 	u32 may_fail; /* likewise: bit per page that the device cannot read back */
 	u32 ballast; /* pages charged to make the budget tight */
+	struct gate gate;
+	u32 nr_inside; /* the core; counted where it is gated */
 	struct atomic32 flag; /* for scenarios */
 	u32 var[4]; /* likewise */
 	u64 counter[NR_MM_COUNTERS]; /* the last: not part of the state */
@@ -105,6 +110,7 @@ void world_frame_check(u32 frame, bool write);
 
 /* Of all that a run can change, but for what nobody decides on. */
 u64 world_hash(void);
+u64 world_end_hash(void);
 
 /* Kinds of address, for the traces. */
 enum place { PLACE_OTHER, PLACE_PTE, PLACE_SLOT };
@@ -129,6 +135,17 @@ void kernel_access(u32 vpn, bool write, u64 value);
 /* Around whatever makes the pages read as zero: meanwhile loads may see either. */
 void drop_begins(u32 vpn, u32 nr);
 void drop_ends(u32 vpn, u32 nr);
+
+/* Around every use of the core, if the world is gated. */
+u32 world_enter(void);
+void world_leave(u32 shard);
+
+/*
+ * The system call, all memory being copied at one moment, and the child's whole life: the parent's world is put aside,
+ * the child makes its memory its own again, uses all of its pages, sends them all out and brings them back, and is
+ * checked at rest. It runs at once and alone, as no step of it can be seen by the parent.
+ */
+void world_fork(void);
 
 /* The values of the scenarios: letters in the traces. */
 enum { ZERO, A, B, C, D };

@@ -33,6 +33,13 @@ enum mutation {
 	MUTATE_PROTECT_HELD, /* a page that a system call writes to is write-protected */
 	MUTATE_DROP_UNSEEN, /* a page that was written to during its writeback is dropped */
 	MUTATE_DROP_UNWRITTEN, /* a page is dropped before its copy is written */
+	MUTATE_GATE_LETS_IN, /* a visitor does not look whether the gate is closed */
+	MUTATE_GATE_NO_DRAIN, /* the closer does not wait for those who are inside */
+	MUTATE_GATE_NO_WAKE, /* the gate opens and wakes nobody */
+	MUTATE_LEAVE_NO_WAKE, /* the last who leaves does not wake the closer */
+	MUTATE_FORK_WRITABLE, /* clean pages are not write-protected again in a child */
+	MUTATE_FORK_UNMANAGED, /* a child's absent pages are not faults */
+	MUTATE_FORK_RUNNING, /* fork does not wait for the background reclaimer */
 	NR_MUTATIONS,
 };
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "fault/gate.h"
 
+#include "base/mutation.h"
+
 enum { DRAIN_LOOK_NS = 1000000 };
 
 struct gate core_gate;
@@ -19,7 +21,7 @@ static void leave(struct gate *gate, u32 shard)
 
 	must(left != ~0u);
 	atomic_full_barrier(); /* our going is seen before we look for a closer who waits for it */
-	if (left == 0 && atomic32_read(&gate->closed))
+	if (left == 0 && atomic32_read(&gate->closed) && !mutate(MUTATE_LEAVE_NO_WAKE))
 		sync_wake32_all(&gate->shard[shard].inside);
 }
 
@@ -33,7 +35,7 @@ u32 gate_enter(struct gate *gate)
 		atomic32_add_return(&gate->shard[shard].inside, 1);
 		atomic_full_barrier(); /* we are counted before we look at the gate; meets gate_close */
 		closer = atomic32_load_acquire(&gate->closed);
-		if (likely(!closer) || closer == sync_thread_id())
+		if (likely(!closer) || closer == sync_thread_id() || mutate(MUTATE_GATE_LETS_IN))
 			return shard;
 		leave(gate, shard);
 		sync_wait32(&gate->closed, closer);
@@ -53,7 +55,7 @@ void gate_close(struct gate *gate)
 	for (u32 i = 0; i < GATE_SHARDS; i++) {
 		u32 inside;
 
-		while ((inside = atomic32_load_acquire(&gate->shard[i].inside)) != 0)
+		while (!mutate(MUTATE_GATE_NO_DRAIN) && (inside = atomic32_load_acquire(&gate->shard[i].inside)) != 0)
 			sync_wait32_timeout(&gate->shard[i].inside, inside, DRAIN_LOOK_NS);
 	}
 }
@@ -61,7 +63,8 @@ void gate_close(struct gate *gate)
 void gate_open(struct gate *gate)
 {
 	atomic32_store_release(&gate->closed, 0);
-	sync_wake32_all(&gate->closed);
+	if (!mutate(MUTATE_GATE_NO_WAKE))
+		sync_wake32_all(&gate->closed);
 	mutex_unlock(&gate->lock);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "mm/fork.h"
 
+#include "base/mutation.h"
 #include "mm/mm.h"
 #include "mm/pte.h"
 #include "mm/reclaim.h"
@@ -13,7 +14,8 @@ void mm_fork_begin(struct mm *mm)
 {
 	mutex_lock(&mm->areas.lock);
 	mutex_lock(&mm->swap_lock);
-	kswapd_stop(mm);
+	if (!mutate(MUTATE_FORK_RUNNING))
+		kswapd_stop(mm);
 	must((u32)__builtin_popcountll(atomic64_read(&mm->frames.free_runs)) == mm->frames.nr_runs);
 }
 
@@ -39,11 +41,12 @@ static int protect_clean(struct mm *mm, u32 first)
 
 	for (u32 at = first, nr; !ret && at < end; at += nr) {
 		nr = 1;
-		if (!pte_is_clean(pte_read(mm, (vpn_t){ at })))
+		if (!pte_is_protected(pte_read(mm, (vpn_t){ at })))
 			continue;
-		while (at + nr < end && pte_is_clean(pte_read(mm, (vpn_t){ at + nr })))
+		while (at + nr < end && pte_is_protected(pte_read(mm, (vpn_t){ at + nr })))
 			nr++;
-		ret = vm_protect(&mm->vm, (vpn_t){ at }, nr);
+		if (!mutate(MUTATE_FORK_WRITABLE))
+			ret = vm_protect(&mm->vm, (vpn_t){ at }, nr);
 	}
 	return ret;
 }
@@ -56,7 +59,7 @@ int mm_fork_child(struct mm *mm, struct mm_stats *stats)
 	mm->stats = stats;
 	if (mm_is_adopted(mm)) {
 		ret = vm_fork_child(&mm->vm);
-		if (!ret)
+		if (!ret && !mutate(MUTATE_FORK_UNMANAGED))
 			ret = mm_manage_window(mm);
 		for (u32 at = 0; !ret && at < mm->vm.nr_pages; at += PTES_PER_PAGE) {
 			if (mm_table_is_touched(mm, at))
