@@ -42,6 +42,16 @@ static void bench_release(uintptr_t addr, size_t len)
 	(void)len;
 }
 
+static size_t bench_room(void)
+{
+	return (size_t)1 << 30;
+}
+
+static void bench_exit(int status)
+{
+	(void)status;
+}
+
 static long bench_call(long nr, const long args[6])
 {
 	return sys6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
@@ -66,6 +76,8 @@ static bool bench_chain(int sig, void *info, void *ucontext)
 static const struct net_ops ops = {
 	.hold = bench_hold,
 	.release = bench_release,
+	.room = bench_room,
+	.exit_call = bench_exit,
 	.mm_call = bench_call,
 	.fork_call = bench_call,
 	.signal_call = bench_signal,

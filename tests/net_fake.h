@@ -42,7 +42,7 @@ static struct {
 	u32 held, held_max, limit;
 	bool lazy; /* released pages stay for a while */
 	u32 lazy_releases, lazy_period;
-	u32 nr_mm_calls, nr_forks, nr_chained;
+	u32 nr_mm_calls, nr_forks, nr_chained, nr_exits;
 } fake;
 
 static inline void fake_lock(u64 *mask)
@@ -120,6 +120,17 @@ static inline void fake_release(uintptr_t addr, size_t len)
 	fake_unlock(mask);
 }
 
+static inline size_t fake_room(void)
+{
+	return fake.limit ? (fake.limit > fake.held ? fake.limit - fake.held : 0) * PAGE_SIZE : (size_t)1 << 30;
+}
+
+static inline void fake_exit(int status)
+{
+	(void)status;
+	fake.nr_exits++;
+}
+
 static inline long fake_mm_call(long nr, const long args[6])
 {
 	fake.nr_mm_calls++;
@@ -189,9 +200,17 @@ static inline bool fake_chain(int sig, void *info, void *ucontext)
 	return sig == SIGSYS;
 }
 
+static void fake_pause(u64 ns)
+{
+	(void)ns;
+}
+
 static const struct net_ops ops = {
 	.hold = fake_hold,
 	.release = fake_release,
+	.room = fake_room,
+	.pause = fake_pause,
+	.exit_call = fake_exit,
 	.mm_call = fake_mm_call,
 	.fork_call = fake_fork_call,
 	.signal_call = fake_signal_call,

@@ -96,6 +96,7 @@ static struct machine good_machine(void)
 		.arch = "x86_64",
 		.uffd.features = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_MOVE,
 		.uffd_kernel_mode = true,
+		.proc = true,
 		.seccomp_available = true,
 		.limit_as_bytes = UINT64_MAX,
 		.limit_nofile = 1024,
@@ -153,6 +154,10 @@ static void test_judge_session(void)
 	machine.overcommit = 2;
 	expect_finding(&machine, true, "window", "cannot be reserved", "vm.overcommit_memory=0");
 	machine = good_machine();
+	machine.proc = false;
+	expect_finding(&machine, true, "proc", "/proc is missing", "mount -t proc");
+	machine.proc = true;
+
 	machine.seccomp_available = false;
 	expect_finding(&machine, true, "seccomp", "seccomp filters", "CONFIG_SECCOMP_FILTER");
 	machine = good_machine();

@@ -301,8 +301,10 @@ static void test_guard(void)
 
 	begin();
 	expect_eq(sys2(SYS_dup2, fd, GUARDED), GUARDED);
-	high = dup2(fd, GUARDED + 1);
-	expect_eq(high, GUARDED + 1);
+	high = dup2(fd, GUARDED + 2);
+	expect_eq(high, GUARDED + 2);
+	expect_eq(sys2(SYS_dup2, fd, GUARDED + 1), GUARDED + 1);
+	expect_eq(close(GUARDED + 1), -1);
 	expect_eq(close(GUARDED), -1);
 	expect_eq(errno, EBADF);
 	errno = 0;
@@ -316,7 +318,9 @@ static void test_guard(void)
 	expect_eq(fcntl(GUARDED, F_GETFD), 0);
 	expect_eq(fcntl(GUARDED - 1, F_GETFD), -1);
 	expect_eq(fcntl(high, F_GETFD), -1);
+	expect_eq(fcntl(GUARDED + 1, F_GETFD), 0);
 	expect_eq(close_range(GUARDED, GUARDED, 0), 0);
+	expect_eq(close_range(GUARDED, GUARDED + 1, 0), 0);
 	expect_eq(close_range(GUARDED, GUARDED, 1u << 31), -1);
 	expect_eq(errno, EINVAL);
 	expect_eq(fcntl(GUARDED, F_GETFD), 0);

@@ -96,3 +96,26 @@ int os_gettid(void)
 {
 	return (int)sys0(SYS_gettid);
 }
+
+enum { NOFILE = 7 }; /* RLIMIT_NOFILE */
+
+u64 os_nofile_raise(void)
+{
+	u64 limit[2] = { 0 }, old;
+
+	if (sys4(SYS_prlimit64, 0, NOFILE, NULL, limit))
+		return 0;
+	old = limit[0];
+	limit[0] = limit[1];
+	return limit[0] > old && !sys4(SYS_prlimit64, 0, NOFILE, limit, NULL) ? old : 0;
+}
+
+void os_nofile_restore(u64 limit)
+{
+	u64 now[2];
+
+	if (!limit || sys4(SYS_prlimit64, 0, NOFILE, NULL, now))
+		return;
+	now[0] = limit;
+	sys4(SYS_prlimit64, 0, NOFILE, now, NULL);
+}

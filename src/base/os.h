@@ -30,3 +30,10 @@ void os_write(int fd, const char *buf, size_t len);
 
 unsigned int os_nr_cpus(void);
 int os_gettid(void);
+
+/*
+ * Raises the soft limit of descriptors for a moment, for a program that has used up its own. Returns what
+ * os_nofile_restore() takes; what is open by then stays open.
+ */
+u64 os_nofile_raise(void);
+void os_nofile_restore(u64 limit);

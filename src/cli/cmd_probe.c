@@ -71,6 +71,7 @@ static void record_machine(struct record *record, const struct machine *machine)
 	record_heading(record, "session");
 	record_number(record, RECORD_BOOL, "seccomp_available", "seccomp filters", machine->seccomp_available);
 	record_number(record, RECORD_BOOL, "seccomp_active", "under a seccomp filter", machine->seccomp_active);
+	record_number(record, RECORD_BOOL, "proc", "/proc", machine->proc);
 	record_number(record, RECORD_BOOL, "no_new_privs", "no_new_privs", machine->no_new_privs);
 	record_number(record, RECORD_SIZE, "limit_as_bytes", "address space (ulimit -v)", machine->limit_as_bytes);
 	record_number(record, RECORD_BOOL, "window", "room for the window", machine->window_error == 0);

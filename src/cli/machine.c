@@ -156,6 +156,7 @@ void machine_probe(struct machine *machine)
 	probe_kernel(machine);
 	probe_memory(machine);
 	probe_status(machine);
+	machine->proc = access("/proc/self/pagemap", R_OK) == 0;
 	probe_uffd(&machine->uffd);
 	probe_uffd_kernel_mode(machine);
 	probe_seccomp(machine);
@@ -224,6 +225,17 @@ static void judge_uffd(const struct machine *machine, struct findings *findings)
 		finding_say(finding, fix,
 			    "boot Linux 5.11 or newer, built with CONFIG_USERFAULTFD=y, on x86-64 or arm64");
 	}
+}
+
+static void judge_proc(const struct machine *machine, struct findings *findings)
+{
+	struct finding *finding;
+
+	if (machine->proc)
+		return;
+	finding = finding_add(findings, "proc", true);
+	finding_say(finding, what, "/proc is missing, or does not show this process");
+	finding_say(finding, fix, "run `mount -t proc proc /proc` as root");
 }
 
 static void judge_limits(const struct machine *machine, struct findings *findings)
@@ -298,6 +310,7 @@ void machine_judge(const struct machine *machine, enum allocator allocator, stru
 {
 	struct findings all = { 0 };
 
+	judge_proc(machine, &all);
 	judge_uffd(machine, &all);
 	judge_limits(machine, &all);
 	judge_libraries(machine, allocator, &all);

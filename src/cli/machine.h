@@ -31,6 +31,7 @@ struct machine {
 	bool seccomp_available; /* filters can be installed */
 	bool seccomp_active; /* this process runs under one already */
 	bool no_new_privs;
+	bool proc; /* /proc is there, and this process in it */
 
 	char thp[32]; /* always, madvise, never; empty: not there */
 	int overcommit; /* vm.overcommit_memory; -1: unknown */

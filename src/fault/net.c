@@ -129,7 +129,8 @@ static int handler_install(uintptr_t window, size_t bytes, int guarded_fd, const
 {
 	must(window == NET_WINDOW);
 	must(bytes > 0 && bytes <= NET_WINDOW_BYTES_MAX);
-	must(ops->hold && ops->release && ops->mm_call && ops->fork_call && ops->signal_call && ops->chain);
+	must(ops->hold && ops->release && ops->room && ops->exit_call && ops->mm_call && ops->fork_call &&
+	     ops->signal_call && ops->chain);
 	net_state = (struct net_state){ window, window + bytes, guarded_fd, ops };
 	return signal_raw_install(SIGSYS, handle_trap, SA_ONSTACK | SA_NODEFER | SA_RESTART, 0, NULL);
 }

@@ -5,7 +5,8 @@
  * pages resident and holds them, performs the call from the gadget page, which the filter lets pass, and releases.
  *
  * What it does not catch: memory that the kernel reaches after a call has returned (io_uring, AIO and clone3 are
- * answered ENOSYS, SO_ZEROCOPY is refused, vmsplice copies), pointers inside ioctl structures, and other processes.
+ * answered ENOSYS, SO_ZEROCOPY is refused, vmsplice copies), buffers of more than 64 KiB behind pointers inside the
+ * structures of ioctls that net_calls.c does not know, and other processes.
  * Nor calls from text that is mapped after arming, or generated.
  * Locking: none; a record of holds belongs to its thread. A filter lives on in children, but across execve it counts
  * no more, unless addresses are not randomised and the next program's text lies where this one's does.
@@ -18,6 +19,8 @@
 #define NET_WINDOW 0x200000000000ul
 #define NET_WINDOW_BYTES_MAX (1ul << 40)
 
+enum { NET_GUARDED = 2 };
+
 struct net_ops {
 	/*
 	 * Makes [addr, addr + len), which lies in the window, resident and keeps it so; on failure nothing is held.
@@ -27,6 +30,12 @@ struct net_ops {
 	 */
 	int (*hold)(uintptr_t addr, size_t len, bool write);
 	void (*release)(uintptr_t addr, size_t len);
+	/* How many more bytes may be held just now: big transfers leave room for others. */
+	size_t (*room)(void);
+	/* Keeps pages where they are for so long, as far as that is possible: no run of reclaim begins. */
+	void (*pause)(u64 ns);
+	/* Exit of one thread, about to happen. May not return (the last thread takes the process along). */
+	void (*exit_call)(int status);
 	/* mmap munmap mremap mprotect madvise mlock msync mincore mbind shmat... of the window, and mlockall. */
 	long (*mm_call)(long nr, const long args[6]);
 	/*
@@ -42,7 +51,8 @@ struct net_ops {
 
 /*
  * Arms the net over the window for the whole process: gadget page, SIGSYS handler, no_new_privs, and the filter in
- * all threads. guarded_fd (or -1) cannot be closed or replaced by the program from now on.
+ * all threads. guarded_fd (or -1) and the next NET_GUARDED - 1 descriptors cannot be closed or replaced by the program
+ * from now on.
  * Context: once, and no thread has SIGSYS blocked: not even a new one, which starts with all signals blocked.
  * Returns 0 or -errno; after an error no filter is in force.
  */

@@ -4,9 +4,10 @@
  * function does that. Runs in the SIGSYS handler with the thread's own signal mask: handlers of the program may run at
  * any point, so nothing here holds a lock or shared state.
  */
+#include <linux/fiemap.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/futex.h>
-#include <linux/if.h>
 #include <linux/prctl.h>
 #include <linux/sockios.h>
 #include <sched.h>
@@ -21,6 +22,11 @@ enum {
 	PATH_BYTES = 4096,
 	EXEC_STRING_BYTES = 128 << 10, /* the kernel's MAX_ARG_STRLEN */
 	EXEC_TRIES = 100,
+	EXEC_PAUSE_NS = 2000000,
+	FUTEX_TRIES = 100,
+	NESTED_WORDS = 32,	 /* of a structure, that may be pointers */
+	NESTED_OLD_BYTES = 96,	 /* of a structure of which only the request's number is known */
+	NESTED_BYTES = 64 << 10, /* held behind each */
 	/* asm/socket.h, whose other names clash with libc's */
 	OPT_SOL_SOCKET = 1,
 	OPT_ATTACH_FILTER = 26,
@@ -30,13 +36,13 @@ enum {
 	SECCOMP_FILTER_OP = 1,
 };
 
+/* The requests of terminals, FIONREAD and the like ('T') point to nothing from their structures. */
 const struct net_special net_specials[] = {
-	{ SYS_ioctl, 1, SIOCGIFCONF },
-	{ SYS_ioctl, 1, SIOCETHTOOL },
-	{ SYS_setsockopt, 2, OPT_ATTACH_FILTER },
-	{ SYS_setsockopt, 2, OPT_ATTACH_REUSEPORT_CBPF },
-	{ SYS_setsockopt, 2, OPT_ZEROCOPY },
-	{ SYS_prctl, 0, PR_SET_SECCOMP },
+	{ SYS_ioctl, 1, true, 0xff00, 'T' << 8 },
+	{ SYS_setsockopt, 2, false, ~0u, OPT_ATTACH_FILTER },
+	{ SYS_setsockopt, 2, false, ~0u, OPT_ATTACH_REUSEPORT_CBPF },
+	{ SYS_setsockopt, 2, false, ~0u, OPT_ZEROCOPY },
+	{ SYS_prctl, 0, false, ~0u, PR_SET_SECCOMP },
 };
 const unsigned int net_specials_nr = ARRAY_SIZE(net_specials);
 
@@ -215,42 +221,76 @@ static bool touch_vector(uintptr_t vec)
 	}
 }
 
+static bool exec_touch(const struct net_trap *t, int path)
+{
+	bool good = net_touch_string((uintptr_t)t->args[path], PATH_BYTES);
+
+	good = touch_vector((uintptr_t)t->args[path + 1]) && good;
+	return touch_vector((uintptr_t)t->args[path + 2]) && good;
+}
+
 /*
  * After a success nobody could release a hold, and in a vfork child it would stay with the parent. So the strings are
- * only made resident, and once more if reclaim was faster than the kernel's copy of them.
+ * only made resident; if reclaim was faster than the kernel's copy of them, again while reclaim pauses for a moment.
  */
 static long do_execve(struct net_trap *t)
 {
 	int path = t->nr == SYS_execveat ? 1 : 0;
 	long ret = -EFAULT;
+	bool good = true;
 
-	for (int i = 0; i < EXEC_TRIES && ret == -EFAULT; i++) {
-		bool good = net_touch_string((uintptr_t)t->args[path], PATH_BYTES);
-
-		good = touch_vector((uintptr_t)t->args[path + 1]) && good;
-		good = touch_vector((uintptr_t)t->args[path + 2]) && good;
+	for (int i = 0; i < EXEC_TRIES && ret == -EFAULT && good; i++) {
+		good = exec_touch(t, path);
+		if (i > 0 && good) {
+			net_state.ops->pause((u64)EXEC_PAUSE_NS << min_u64((u64)i, 5));
+			good = exec_touch(t, path);
+		}
 		ret = net_syscall(t->nr, t->args);
-		if (!good)
-			break;
 	}
 	return ret;
 }
 
-/* The word is only compared, and not even that by a wake: then a clean page stays clean. */
+/* A thread may sleep for long, and the word is looked at only before: it is touched, and again if it had left. */
+static long futex_wait(struct net_trap *t, enum net_dir dir)
+{
+	unsigned int mark = t->pushed;
+	long ret = -EFAULT;
+
+	for (int i = 0; i < FUTEX_TRIES && ret == -EFAULT; i++) {
+		int err = net_hold(t, (uintptr_t)t->args[0], 4, dir);
+
+		if (err)
+			return err;
+		if (t->pushed == mark && net_in_window((uintptr_t)t->args[0]))
+			return net_syscall(t->nr, t->args); /* not mapped: the kernel says so */
+		if (i < FUTEX_TRIES - 1)
+			net_trap_release_to(t, mark);
+		ret = net_syscall(t->nr, t->args);
+	}
+	return ret;
+}
+
+/*
+ * The word of a private futex is only compared, and not even that by a wake: then a clean page stays clean. That of a
+ * shared one must be writable for the kernel to find the page.
+ */
 static long do_futex(struct net_trap *t)
 {
 	int op = (int)t->args[1] & FUTEX_CMD_MASK, err = 0;
+	enum net_dir dir = t->args[1] & FUTEX_PRIVATE_FLAG ? NET_READ : NET_EITHER;
 	bool waits = op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET;
 	bool pi = op == FUTEX_LOCK_PI || op == FUTEX_LOCK_PI2 || op == FUTEX_TRYLOCK_PI || op == FUTEX_UNLOCK_PI;
 	bool requeues = op == FUTEX_REQUEUE || op == FUTEX_CMP_REQUEUE;
 	bool requeues_pi = op == FUTEX_CMP_REQUEUE_PI || op == FUTEX_WAIT_REQUEUE_PI;
 
-	if (op != FUTEX_WAKE || !(t->args[1] & FUTEX_PRIVATE_FLAG))
-		err = net_hold(t, (uintptr_t)t->args[0], 4, pi ? NET_EITHER : NET_READ);
-	if (!err && (waits || pi || op == FUTEX_WAIT_REQUEUE_PI))
+	if (waits || pi || op == FUTEX_WAIT_REQUEUE_PI)
 		err = net_hold(t, (uintptr_t)t->args[3], SZ_TIME, NET_READ);
+	if (!err && waits)
+		return futex_wait(t, dir);
+	if (!err && (op != FUTEX_WAKE || dir != NET_READ))
+		err = net_hold(t, (uintptr_t)t->args[0], 4, pi ? NET_EITHER : dir);
 	if (!err && (requeues || requeues_pi || op == FUTEX_WAKE_OP))
-		err = net_hold(t, (uintptr_t)t->args[4], 4, requeues ? NET_READ : NET_WRITE);
+		err = net_hold(t, (uintptr_t)t->args[4], 4, requeues ? dir : NET_WRITE);
 	return err ? err : net_syscall(t->nr, t->args);
 }
 
@@ -265,7 +305,7 @@ static long do_futex_waitv(struct net_trap *t)
 	for (unsigned int i = 0; !err && nr <= FUTEX_WAITV_MAX && i < nr; i++) {
 		if (net_fetch(&w, (uintptr_t)t->args[0] + i * sizeof(w), sizeof(w)))
 			break;
-		err = net_hold(t, w.uaddr, 4, NET_READ);
+		err = net_hold(t, w.uaddr, 4, w.flags & FUTEX_PRIVATE_FLAG ? NET_READ : NET_EITHER);
 	}
 	return err ? err : net_syscall(t->nr, t->args);
 }
@@ -273,19 +313,95 @@ static long do_futex_waitv(struct net_trap *t)
 static long do_close_range(struct net_trap *t)
 {
 	unsigned int first = (unsigned int)t->args[0], last = (unsigned int)t->args[1];
-	unsigned int guarded = (unsigned int)net_state.guarded_fd;
+	unsigned int from = (unsigned int)net_state.guarded_fd, to = from + NET_GUARDED - 1;
 	long flags = t->args[2], ret = 0;
+	bool any = false;
 
-	if (net_state.guarded_fd < 0 || guarded < first || guarded > last)
+	if (net_state.guarded_fd < 0 || first > last || from > last || to < first)
 		return net_syscall(t->nr, t->args);
-	/* Bad flags are found with the first part, or by a range that closes nothing. */
-	if (first < guarded)
-		ret = sys3(t->nr, first, guarded - 1, flags);
-	if (!ret && guarded < last)
-		ret = sys3(t->nr, guarded + 1, last, flags);
-	if (first == last)
-		ret = sys3(t->nr, ~0u, ~0u, flags);
-	return ret;
+	if (first < from) {
+		ret = sys3(t->nr, first, from - 1, flags);
+		any = true;
+	}
+	if (!ret && to < last) {
+		ret = sys3(t->nr, to + 1, last, flags);
+		any = true;
+	}
+	/* Bad flags are found by a range that closes nothing. */
+	return any ? ret : sys3(t->nr, ~0u, ~0u, flags);
+}
+
+/* Where a structure says how long the buffer behind one of its pointers is. */
+static const struct {
+	unsigned int request;
+	u8 pointer_at, length_at, length_bytes;
+} ioctl_buffers[] = {
+	{ SIOCGIFCONF, 8, 0, 4 },
+	{ 0x2285 /* SG_IO */, 24, 12, 4 },
+	{ 0x5393 /* CDROM_SEND_PACKET */, 16, 24, 4 },
+	{ 0xc0185500 /* USBDEVFS_CONTROL */, 16, 6, 2 },
+	{ 0xc0185502 /* USBDEVFS_BULK */, 16, 4, 4 },
+	{ 0xc0484e41 /* NVME_IOCTL_ADMIN_CMD */, 24, 36, 4 },
+	{ 0xc0484e43 /* NVME_IOCTL_IO_CMD */, 24, 36, 4 },
+	{ 0x8b19 /* SIOCGIWSCAN */, 16, 24, 2 },
+};
+
+/* Arrays that follow their structure. */
+static const struct {
+	unsigned int request;
+	u8 count_at, count_bytes, size;
+} ioctl_arrays[] = {
+	{ FS_IOC_FIEMAP, 24, 4, 56 },
+	{ FIDEDUPERANGE, 16, 2, 32 },
+};
+
+static size_t length_of(const void *words, unsigned int at, unsigned int bytes)
+{
+	u32 value = 0;
+
+	memcpy(&value, (const char *)words + at, bytes);
+	return value;
+}
+
+static int hold_ioctl_buffers(struct net_trap *t, unsigned int request, uintptr_t addr, const u64 *words)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < ARRAY_SIZE(ioctl_buffers); i++) {
+		if (ioctl_buffers[i].request == request)
+			err = net_hold(t, words[ioctl_buffers[i].pointer_at / 8],
+				       length_of(words, ioctl_buffers[i].length_at, ioctl_buffers[i].length_bytes),
+				       NET_EITHER);
+	}
+	for (size_t i = 0; !err && i < ARRAY_SIZE(ioctl_arrays); i++) {
+		if (ioctl_arrays[i].request == request)
+			err = net_hold(t, addr,
+				       PAGE_SIZE + ioctl_arrays[i].size * length_of(words, ioctl_arrays[i].count_at,
+										    ioctl_arrays[i].count_bytes),
+				       NET_EITHER);
+	}
+	return err;
+}
+
+/* The structure's words; fewer, and zeros, where its end is not mapped. */
+static void fetch_words(uintptr_t addr, size_t size, u64 words[NESTED_WORDS])
+{
+	size_t nr = min_u64(size / sizeof(u64), NESTED_WORDS);
+
+	memset(words, 0, NESTED_WORDS * sizeof(u64));
+	while (nr && net_fetch(words, addr, nr * sizeof(u64)))
+		nr /= 2;
+}
+
+/*
+ * Words that look like addresses in the window are taken for pointers. One that only looks so costs the hold of a few
+ * pages, and is left alone where there is no room for that.
+ */
+static void hold_nested(struct net_trap *t, const u64 words[NESTED_WORDS])
+{
+	for (size_t i = 0; i < NESTED_WORDS; i++)
+		if (net_in_window(words[i]) && net_hold(t, words[i], NESTED_BYTES, NET_EITHER))
+			return;
 }
 
 /* Newer requests have the size of their structure in them. */
@@ -294,17 +410,37 @@ static long do_ioctl(struct net_trap *t)
 	unsigned int request = (unsigned int)t->args[1];
 	size_t size = (request >> 16) & 0x3fff;
 	uintptr_t addr = (uintptr_t)t->args[2];
+	u64 words[NESTED_WORDS];
 	int err = net_hold(t, addr, max_u64(size, PAGE_SIZE), NET_EITHER);
-	struct ifconf conf;
-	struct ifreq req;
 
-	if (err)
-		return err;
-	if (request == SIOCGIFCONF && !net_fetch(&conf, addr, sizeof(conf)))
-		err = net_hold(t, (uintptr_t)conf.ifc_buf, conf.ifc_len > 0 ? (size_t)conf.ifc_len : 0, NET_WRITE);
-	else if (request == SIOCETHTOOL && !net_fetch(&req, addr, sizeof(req)))
-		err = net_hold(t, (uintptr_t)req.ifr_data, PAGE_SIZE, NET_EITHER);
+	if (err || addr < PAGE_SIZE || addr >> 47) /* a number, not an address */
+		return err ? err : net_syscall(t->nr, t->args);
+	fetch_words(addr, size ? size : NESTED_OLD_BYTES, words);
+	err = hold_ioctl_buffers(t, request, addr, words);
+	hold_nested(t, words);
 	return err ? err : net_syscall(t->nr, t->args);
+}
+
+/* bpf and perf_event_open: attributes with pointers among them. */
+static long do_attr(struct net_trap *t)
+{
+	u64 words[NESTED_WORDS];
+	bool is_bpf = t->nr == SYS_bpf;
+	uintptr_t addr = (uintptr_t)t->args[is_bpf ? 1 : 0];
+	size_t size = is_bpf ? (u32)t->args[2] : 128;
+	int err = net_hold(t, addr, size, NET_EITHER);
+
+	if (!err && addr) {
+		fetch_words(addr, size, words);
+		hold_nested(t, words);
+	}
+	return err ? err : net_syscall(t->nr, t->args);
+}
+
+static long do_exit(struct net_trap *t)
+{
+	net_state.ops->exit_call((int)t->args[0]);
+	return net_syscall(t->nr, t->args);
 }
 
 static int hold_bpf(struct net_trap *t, uintptr_t addr)

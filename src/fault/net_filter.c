@@ -146,7 +146,8 @@ static void emit_pointer_test(struct maker *m, const struct test *test)
 		if (net_specials[i].nr + 1 != test->special)
 			continue;
 		emit(m, LOAD, ARG_LOW(net_specials[i].arg), 0, 0);
-		emit(m, IF_EQUAL, net_specials[i].value, 1, 0);
+		emit(m, AND, net_specials[i].mask, 0, 0);
+		emit(m, IF_EQUAL, net_specials[i].value, !net_specials[i].differs, net_specials[i].differs);
 	}
 	for (unsigned int i = 0; i < 6; i++) {
 		if (test->nonzero & (1u << i)) {
@@ -206,7 +207,8 @@ static void emit_test(struct maker *m, struct test *test)
 		return;
 	case NET_GUARD:
 		emit(m, LOAD, ARG_LOW(test->guard), 0, 0);
-		emit(m, IF_EQUAL, (u32)m->guarded_fd, 1, 0);
+		emit(m, BPF_ALU | BPF_SUB | BPF_K, (u32)m->guarded_fd, 0, 0);
+		emit(m, IF_AT_LEAST, NET_GUARDED, 0, 1);
 		emit(m, RETURN, SECCOMP_RET_ALLOW, 0, 0);
 		emit(m, BPF_JMP | BPF_JA, GATE_EBADF, 0, 0);
 		return;

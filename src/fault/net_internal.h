@@ -66,11 +66,15 @@ struct net_call {
 	struct net_arg arg[6];
 };
 
-/* Calls of class PTR that also trap when an argument has one of these values: their pointers are nested. */
+/*
+ * Calls of class PTR that also trap when an argument has, or has not, one of these values in its masked part: their
+ * pointers are nested.
+ */
 struct net_special {
 	u16 nr;
 	u8 arg;
-	u32 value;
+	bool differs;
+	u32 mask, value;
 };
 
 #define NET_NR_MAX 470

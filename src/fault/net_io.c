@@ -24,6 +24,8 @@ enum {
 	MAJOR_PTS_LAST = 143,
 	SPLICE_NONBLOCK = 2,
 	RWF_NO_WAIT = 8,
+	PACKET_MAX = 1 << 20, /* of a message that is read; the kernel's default limit of buffers is less */
+	ROOM_SHARE = 8, /* one transfer takes at most this part of what may still be held */
 };
 
 enum file_kind {
@@ -47,6 +49,8 @@ struct transfer {
 	bool more; /* something is left after this step */
 	bool trimmed; /* of its last entry, too */
 	bool stepped; /* our header was used */
+	bool wait_all; /* MSG_WAITALL */
+	size_t limit; /* bytes that a step may take */
 };
 
 static enum file_kind socket_kind(int fd)
@@ -69,7 +73,7 @@ static enum file_kind file_kind(int fd)
 	if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))
 		return FILE_WHOLE;
 	if (S_ISFIFO(st.st_mode))
-		return FILE_STREAM;
+		return FILE_STREAM; /* also with O_DIRECT: each page is a packet, and steps are of whole pages */
 	if (S_ISSOCK(st.st_mode))
 		return socket_kind(fd);
 	if (!S_ISCHR(st.st_mode))
@@ -128,7 +132,7 @@ static long hold_piece(struct transfer *x, const struct iovec *v)
 /* Prepares and holds a step. 0, -EFAULT, -ENOMEM (nothing can be transferred), -EINVAL (left to the kernel). */
 static int prepare_step(struct transfer *x)
 {
-	size_t limit = min_u64(TRANSFER_MAX - x->done, NET_CHUNK);
+	size_t limit = min_u64(TRANSFER_MAX - x->done, x->limit);
 	unsigned int i;
 	int err = fetch_step(x);
 
@@ -152,8 +156,10 @@ static int prepare_step(struct transfer *x)
 		if ((size_t)got == want)
 			continue;
 		x->more = true;
-		if (!x->bytes)
+		if (!x->bytes) {
+			v->iov_len = want;
 			return -ENOMEM;
+		}
 		x->trimmed = got > 0;
 		v->iov_len = (size_t)got;
 		i += got > 0;
@@ -203,33 +209,132 @@ static void advance(struct transfer *x, size_t bytes)
 	x->skip += bytes;
 }
 
+static size_t transfer_bytes(const struct transfer *x)
+{
+	size_t sum = 0;
+	struct iovec v;
+
+	if (!x->vec)
+		return (size_t)x->t->args[x->buf_arg + 1];
+	for (size_t i = 0; i < x->nr_vec; i++)
+		if (!net_fetch(&v, x->vec + i * sizeof(v), sizeof(v)))
+			sum += v.iov_len;
+	return sum;
+}
+
+/* What one step may take, so that many threads that sleep in their calls leave room for others. */
+static size_t step_limit(size_t most)
+{
+	size_t room = net_state.ops->room();
+
+	return room ? min_u64(most, max_u64(ALIGN_DOWN(room / ROOM_SHARE, PAGE_SIZE), PAGE_SIZE)) : 0;
+}
+
+/* A step by way of our own stack, where too much is held already. Faults are served here as everywhere. */
+static long bounce_step(struct transfer *x, char buffer[PAGE_SIZE])
+{
+	unsigned int i = 0;
+	char *user;
+	size_t len;
+	bool inside;
+	long ret;
+	int err;
+
+	while (!x->iov[i].iov_len)
+		i++;
+	if (i) {
+		x->index += i;
+		x->skip = 0;
+	}
+	user = x->iov[i].iov_base;
+	len = min_u64(PAGE_SIZE - ((uintptr_t)user & ~PAGE_MASK), x->iov[i].iov_len);
+	inside = net_in_window((uintptr_t)user);
+	err = inside ? net_state.ops->hold((uintptr_t)user, len, x->to_user) : 0;
+	if (err == -EFAULT)
+		return err;
+	if (inside && !err)
+		net_state.ops->release((uintptr_t)user, len);
+	if (inside && !x->to_user)
+		memcpy(buffer, user, len);
+	x->iov[0] = (struct iovec){ inside ? buffer : user, len };
+	x->nr_iov = 1;
+	x->bytes = len;
+	x->trimmed = x->more = true;
+	ret = perform_step(x);
+	if (inside && x->to_user && ret > 0)
+		memcpy(user, buffer, min_u64((u64)ret, len));
+	return ret;
+}
+
+/* The kernel is to say what is wrong with the call; it should be able to read the iovecs for that. */
+static long leave_to_kernel(struct transfer *x)
+{
+	size_t bytes = min_u64(x->nr_vec, KERNEL_IOV_MAX) * sizeof(struct iovec);
+
+	int err = x->vec && bytes ? net_hold(x->t, x->vec, bytes, NET_READ) : 0;
+
+	(void)err; /* not all of it is mapped: that is for the kernel to say, too */
+	return net_syscall(x->t->nr, x->t->args);
+}
+
+/* A message that is read: of a large buffer so much is held as a message can fill. */
+static long read_packet(struct transfer *x)
+{
+	int err;
+
+	x->index = x->skip = 0;
+	x->limit = PACKET_MAX;
+	err = prepare_step(x);
+	if (err == -EINVAL || err == -EFAULT)
+		return leave_to_kernel(x);
+	if (err)
+		return err;
+	/* Less would cut a message off. */
+	if (x->more && x->bytes < PACKET_MAX)
+		return -ENOMEM;
+	return perform_step(x);
+}
+
 /* Holds all of it, however much, and performs the call as it is. */
 static long transfer_packet(struct transfer *x)
 {
 	struct net_trap *t = x->t;
 	enum net_dir dir = x->to_user ? NET_WRITE : NET_READ;
+	unsigned int mark = t->pushed;
+	long ret;
 	int err;
 
-	if (!x->vec) {
+	if (transfer_bytes(x) > net_state.ops->room()) {
+		err = -ENOMEM;
+	} else if (!x->vec) {
 		err = net_hold(t, (uintptr_t)t->args[x->buf_arg], (size_t)t->args[x->buf_arg + 1], dir);
-		return err ? err : net_syscall(t->nr, t->args);
+	} else {
+		err = net_hold(t, x->vec, x->nr_vec * sizeof(struct iovec), NET_READ);
+		for (x->index = 0, x->skip = 0; !err && x->index < x->nr_vec; x->index += x->nr_iov) {
+			if (fetch_step(x))
+				break;
+			for (unsigned int i = 0; !err && i < x->nr_iov; i++)
+				err = net_hold(t, (uintptr_t)x->iov[i].iov_base, x->iov[i].iov_len, dir);
+		}
 	}
-	err = net_hold(t, x->vec, x->nr_vec * sizeof(struct iovec), NET_READ);
-	for (x->index = 0, x->skip = 0; !err && x->index < x->nr_vec; x->index += x->nr_iov) {
-		if (fetch_step(x))
-			break;
-		for (unsigned int i = 0; !err && i < x->nr_iov; i++)
-			err = net_hold(t, (uintptr_t)x->iov[i].iov_base, x->iov[i].iov_len, dir);
-	}
-	return err ? err : net_syscall(t->nr, t->args);
+	if (err == -ENOMEM)
+		net_trap_release_to(t, mark);
+	if (err == -ENOMEM && x->to_user)
+		return read_packet(x);
+	if (err && err != -ENOMEM)
+		return err;
+	/* One that is too large to be held is most likely too large for the kernel as well. */
+	ret = net_syscall(t->nr, t->args);
+	return err && ret == -EFAULT ? err : ret;
 }
 
 /* Steps until the end, an error, or a short count; after a first step streams that are read return what there is. */
-static long transfer_steps(struct transfer *x, enum file_kind kind, unsigned int mark)
+static long transfer_steps(struct transfer *x, enum file_kind kind, unsigned int mark, int err)
 {
+	char buffer[PAGE_SIZE];
+
 	for (;;) {
-		long ret = perform_step(x);
-		int err;
+		long ret = err ? bounce_step(x, buffer) : perform_step(x);
 
 		net_trap_release_to(x->t, mark);
 		if (ret <= 0)
@@ -237,18 +342,34 @@ static long transfer_steps(struct transfer *x, enum file_kind kind, unsigned int
 		advance(x, (size_t)ret);
 		if ((size_t)ret < x->bytes || !x->more || x->done >= TRANSFER_MAX)
 			return (long)x->done;
-		if ((x->to_user && kind != FILE_WHOLE) || (x->msg && x->to_user))
+		if (x->to_user && !x->wait_all && (kind != FILE_WHOLE || x->msg))
 			return (long)x->done;
 		if (x->msg) { /* control data goes with the first step */
 			x->msg->msg_control = NULL;
 			x->msg->msg_controllen = 0;
 		}
+		x->limit = step_limit(NET_CHUNK);
 		err = prepare_step(x);
-		if (err) {
+		if (err && err != -ENOMEM) {
 			net_trap_release_to(x->t, mark);
 			return (long)x->done;
 		}
+		if (!err && !x->bytes)
+			return (long)x->done;
 	}
+}
+
+/* Appending is done in one piece if there is room: another writer's data must not come between. */
+static bool appends(const struct transfer *x)
+{
+	return !x->to_user && (sys2(SYS_fcntl, x->t->args[0], F_GETFL) & O_APPEND);
+}
+
+static bool goes_in_one_piece(const struct transfer *x, enum file_kind kind)
+{
+	if (kind == FILE_WHOLE && x->buf_arg && appends(x))
+		return transfer_bytes(x) <= net_state.ops->room() / 2;
+	return kind == FILE_PACKET;
 }
 
 /* The other arguments are held already. */
@@ -256,59 +377,56 @@ static long transfer_run(struct transfer *x, bool one_piece)
 {
 	struct net_trap *t = x->t;
 	unsigned int mark = t->pushed;
-	enum file_kind kind = FILE_PACKET;
+	enum file_kind kind;
 	int err;
 
 	if (x->nr_vec > KERNEL_IOV_MAX)
 		return net_syscall(t->nr, t->args);
-	if (!one_piece) {
-		err = prepare_step(x);
-		if (err == -EINVAL || err == -EFAULT) {
-			net_trap_release_to(t, mark);
-			return net_syscall(t->nr, t->args);
-		}
-		if (err && !x->more)
-			return err;
-		if (!x->more && !x->msg)
-			return perform_step(x);
-		if (!x->more)
-			return net_syscall(t->nr, t->args);
-		kind = file_kind((int)t->args[0]);
-		if (x->buf_arg == 0)
-			kind = FILE_WHOLE; /* getrandom */
-		if (kind != FILE_PACKET)
-			return err ? err : transfer_steps(x, kind, mark);
+	if (one_piece)
+		return transfer_packet(x);
+	x->limit = step_limit(NET_CHUNK);
+	err = prepare_step(x);
+	if (err == -EINVAL || err == -EFAULT) {
 		net_trap_release_to(t, mark);
+		return leave_to_kernel(x);
 	}
+	if (!err && !x->more)
+		return x->msg ? net_syscall(t->nr, t->args) : perform_step(x);
+	kind = x->buf_arg == 0 ? FILE_WHOLE /* getrandom */ : file_kind((int)t->args[0]);
+	if (!goes_in_one_piece(x, kind))
+		return transfer_steps(x, kind, mark, err);
+	net_trap_release_to(t, mark);
 	return transfer_packet(x);
 }
 
-static long do_plain(struct net_trap *t, bool to_user, int offset_arg, bool one_piece)
+static long do_plain(struct net_trap *t, bool to_user, int offset_arg)
 {
 	struct transfer x = { .t = t, .to_user = to_user, .buf_arg = 1, .offset_arg = offset_arg };
 	int err = net_hold_args(t);
 
-	return err ? err : transfer_run(&x, one_piece);
+	x.wait_all = t->nr == SYS_recvfrom && (t->args[3] & MSG_WAITALL);
+	/* A second look would find the same bytes. */
+	return err ? err : transfer_run(&x, x.wait_all && (t->args[3] & MSG_PEEK));
 }
 
 long net_do_read(struct net_trap *t)
 {
-	return do_plain(t, true, 0, t->nr == SYS_recvfrom && (t->args[3] & MSG_WAITALL));
+	return do_plain(t, true, 0);
 }
 
 long net_do_write(struct net_trap *t)
 {
-	return do_plain(t, false, 0, false);
+	return do_plain(t, false, 0);
 }
 
 long net_do_pread(struct net_trap *t)
 {
-	return do_plain(t, true, 3, false);
+	return do_plain(t, true, 3);
 }
 
 long net_do_pwrite(struct net_trap *t)
 {
-	return do_plain(t, false, 3, false);
+	return do_plain(t, false, 3);
 }
 
 long net_do_getrandom(struct net_trap *t)
@@ -451,7 +569,9 @@ static long do_message(struct net_trap *t, bool to_user)
 	x.nr_vec = header.msg_iovlen;
 	x.msg = &header;
 	header.msg_flags = 0;
-	ret = transfer_run(&x, to_user && (t->args[2] & MSG_WAITALL));
+	x.wait_all = to_user && (t->args[2] & MSG_WAITALL);
+	/* Descriptors that come with a later step would be lost. */
+	ret = transfer_run(&x, x.wait_all && ((t->args[2] & MSG_PEEK) || header.msg_controllen));
 	/* Only a step uses our header; its flags and lengths are then the answer. */
 	if (to_user && x.stepped && ret >= 0)
 		store_header(addr, &header);

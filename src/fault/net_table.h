@@ -165,7 +165,7 @@ enum {
 	P(mq_notify, NULL, _, I(SZ_SIGEVENT)) P(mq_getsetattr, NULL, _, I(SZ_MQATTR), O(SZ_MQATTR))
 
 #define NET_CALLS_PROCESS(P, Z, A, F, G, E, N) \
-	A(fork, do_fork) F(clone, do_fork, _, _, ME, ME) N(vfork) E(clone3) N(exit) N(exit_group) \
+	A(fork, do_fork) F(clone, do_fork, _, _, ME, ME) N(vfork) E(clone3) A(exit, do_exit) N(exit_group) \
 	A(execve, do_execve, ME, ME, ME) A(execveat, do_execve, _, ME, ME, ME) \
 	P(wait4, NULL, _, O(4), _, O(SZ_RUSAGE)) P(waitid, NULL, _, _, O(SZ_SIGINFO), _, O(SZ_RUSAGE)) \
 	P(futex, do_futex, ME, _, _, ME, ME) A(futex_waitv, do_futex_waitv, ME, _, _, I(SZ_TIME)) \
@@ -188,9 +188,11 @@ enum {
 	N(getpid) N(gettid) N(getppid) N(getpgid) N(getpgrp) N(getsid) N(setsid) N(setpgid) N(getuid) N(geteuid) \
 	N(getgid) N(getegid) N(setuid) N(setgid) N(setreuid) N(setregid) N(setresuid) N(setresgid) N(setfsuid) \
 	N(setfsgid) N(personality) N(unshare) N(setns) N(vhangup) N(iopl) N(ioperm) N(pidfd_open) N(pidfd_getfd) \
-	P(modify_ldt, NULL, _, X(4096)) P(perf_event_open, NULL, X(256)) P(landlock_create_ruleset, NULL, IL(1)) \
+	P(modify_ldt, NULL, _, X(4096)) A(perf_event_open, do_attr, ME) A(bpf, do_attr, _, ME) \
+	P(landlock_create_ruleset, NULL, IL(1)) \
 	P(landlock_add_rule, NULL, _, _, X(64)) N(landlock_restrict_self) P(finit_module, NULL, _, STR) \
-	P(add_key, NULL, STR, STR, IL(3)) P(request_key, NULL, STR, STR, STR)
+	P(keyctl, NULL, _, X(4096), X(65536), X(65536), X(4096)) P(add_key, NULL, STR, STR, IL(3)) \
+	P(request_key, NULL, STR, STR, STR)
 
 #define NET_CALLS_SIGNALS(P, Z, A, F, G, E, N) \
 	Z(rt_sigaction, 6, do_signal, _, I(32), O(32)) Z(rt_sigprocmask, 2, do_signal, _, I(8), O(8)) \

@@ -33,20 +33,39 @@ void mm_fork_parent(struct mm *mm)
 	fork_end(mm);
 }
 
-/* Protects clean pages again, in runs of neighbours. */
-static int protect_clean(struct mm *mm, u32 first)
+/*
+ * Write-protects again what was protected, in runs of neighbours, and drops the holds of threads that are not in the
+ * child. The few that were held before adoption stay so.
+ */
+static int fork_pages(struct mm *mm, u32 first, u32 end)
 {
-	u32 end = (u32)min_u64((u64)first + PTES_PER_PAGE, mm->vm.nr_pages);
+	u32 run = 0;
 	int ret = 0;
 
-	for (u32 at = first, nr; !ret && at < end; at += nr) {
-		nr = 1;
-		if (!pte_is_protected(pte_read(mm, (vpn_t){ at })))
-			continue;
-		while (at + nr < end && pte_is_protected(pte_read(mm, (vpn_t){ at + nr })))
-			nr++;
-		if (!mutate(MUTATE_FORK_WRITABLE))
-			ret = vm_protect(&mm->vm, (vpn_t){ at }, nr);
+	for (u32 at = first; !ret && at < end; at++) {
+		u64 pte = pte_read(mm, (vpn_t){ at });
+
+		if (pte_is_held(pte))
+			atomic64_set(&mm->ptes[at], pte & ~PTE_HOLD_MASK);
+		if (pte_is_protected(pte) && !mutate(MUTATE_FORK_WRITABLE)) {
+			run++;
+		} else if (run) {
+			ret = vm_protect(&mm->vm, (vpn_t){ at - run }, run);
+			run = 0;
+		}
+	}
+	return run && !ret ? vm_protect(&mm->vm, (vpn_t){ end - run }, run) : ret;
+}
+
+/* Only of areas, and of tables that were ever written: what was not would be read in, as zeros, page by page. */
+static int fork_area(struct mm *mm, const struct area *area)
+{
+	int ret = 0;
+
+	for (u32 at = area->start, end; !ret && at < area->end; at = end) {
+		end = (u32)min_u64(ALIGN_DOWN((u64)at, PTES_PER_PAGE) + PTES_PER_PAGE, area->end);
+		if (mm_table_is_touched(mm, at))
+			ret = fork_pages(mm, at, end);
 	}
 	return ret;
 }
@@ -61,10 +80,9 @@ int mm_fork_child(struct mm *mm, struct mm_stats *stats)
 		ret = vm_fork_child(&mm->vm);
 		if (!ret && !mutate(MUTATE_FORK_UNMANAGED))
 			ret = mm_manage_window(mm);
-		for (u32 at = 0; !ret && at < mm->vm.nr_pages; at += PTES_PER_PAGE) {
-			if (mm_table_is_touched(mm, at))
-				ret = protect_clean(mm, at);
-		}
+		for (u32 i = 0; !ret && i < atomic32_read(&mm->areas.nr); i++)
+			ret = fork_area(mm, &mm->areas.areas[i]);
+		atomic64_set(&mm->nr_held, 0);
 	}
 	fork_end(mm);
 	return ret;

@@ -524,6 +524,18 @@ static int adopt_for(struct mm *mm, vpn_t start, u32 nr, unsigned int prot)
 
 /* ---- holds ---- */
 
+u64 mm_hold_most(const struct mm *mm)
+{
+	return smaller_limit(mm) >> HELD_SHIFT;
+}
+
+u64 mm_hold_room(const struct mm *mm)
+{
+	u64 held = atomic64_read(&mm->nr_held), most = mm_hold_most(mm);
+
+	return held < most ? most - held : 0;
+}
+
 int mm_hold_page(struct mm *mm, vpn_t vpn, bool write)
 {
 	if (!mm_may_access(mm, vpn, write))
@@ -534,7 +546,7 @@ int mm_hold_page(struct mm *mm, vpn_t vpn, bool write)
 	 */
 	if (!pte_hold(mm, vpn, write, !mm_is_adopted(mm) || mm_is_foreign(mm, vpn)))
 		return -EAGAIN;
-	if (atomic64_fetch_add(&mm->nr_held, 1) < smaller_limit(mm) >> HELD_SHIFT)
+	if (atomic64_fetch_add(&mm->nr_held, 1) < mm_hold_most(mm))
 		return 0;
 	mm_release_page(mm, vpn);
 	return -ENOMEM;

@@ -96,6 +96,10 @@ int must_check mm_manage_window(struct mm *mm);
  * Lockless; callable with signals enabled.
  */
 int must_check mm_hold_page(struct mm *mm, vpn_t vpn, bool write);
+
+/* How many pages may be held, and how many more just now. A stale answer is as good: mm_hold_page decides. */
+u64 mm_hold_most(const struct mm *mm);
+u64 mm_hold_room(const struct mm *mm);
 void mm_release_page(struct mm *mm, vpn_t vpn);
 
 /* 0 or what swap_add says. On error the device stays the caller's. */

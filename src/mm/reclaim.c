@@ -311,12 +311,30 @@ static void reclaim_victims(struct mm *mm, struct reclaim_run *run)
 		write_frame(mm, run, (frame_t){ run->first.val + i });
 }
 
+void reclaim_pause(struct mm *mm, u64 ns)
+{
+	atomic64_set(&mm->reclaim_paused, sync_clock_ns() + ns);
+}
+
+static void wait_for_pause(struct mm *mm)
+{
+	u64 until = atomic64_read(&mm->reclaim_paused), now;
+	struct atomic32 never = { 0 };
+
+	if (likely(!until))
+		return;
+	now = sync_clock_ns();
+	if (now < until)
+		sync_wait32_timeout(&never, 0, until - now);
+}
+
 /* Frames and buffer first, in this order: nothing else is held while these are waited for. */
 static void reclaim_begin(struct mm *mm, struct reclaim_run *run)
 {
 	run->nr = run->used = 0;
 	run->scanned = run->freed = run->failed = 0;
 	run->younger = false;
+	wait_for_pause(mm);
 	if (steals(mm))
 		run->first = frame_run_get(mm);
 	run->buffer = frame_buffer_get(mm);

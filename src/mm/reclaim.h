@@ -15,6 +15,9 @@ int must_check mm_charge(struct mm *mm, u32 nr);
 /* Writes out what can leave of [start, start + nr); returns how many pages left. */
 u64 reclaim_range(struct mm *mm, vpn_t start, u32 nr);
 
+/* No run of reclaim begins for so long: whoever would begin one sleeps. The last caller's word counts. */
+void reclaim_pause(struct mm *mm, u64 ns);
+
 /* The background reclaimer. 0 or -errno. */
 int must_check kswapd_start(struct mm *mm);
 void kswapd_stop(struct mm *mm);

@@ -174,6 +174,7 @@ struct mm {
 	struct atomic32 nr_swap; /* devices ever added: those below may be looked at */
 	struct mutex swap_lock; /* swapon, swapoff */
 	struct kswapd kswapd;
+	struct atomic64 reclaim_paused; /* until then, by sync_clock_ns(); 0: no */
 	struct atomic32 reclaim_progress; /* bumped by every run of reclaim that freed something */
 	struct mm_stats *stats;
 	struct atomic64 nr_held; /* holds, for their limit */

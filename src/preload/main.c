@@ -21,6 +21,7 @@
 #include "fault/net.h"
 #include "fault/signal.h"
 #include "mm/fork.h"
+#include "mm/reclaim.h"
 #include "preload/env.h"
 #include "preload/mm.h"
 #include "preload/quiesce.h"
@@ -93,6 +94,25 @@ static void net_release_range(uintptr_t addr, size_t len)
 	release_range(&the_mm, addr, len);
 }
 
+static bool is_unmapped(const void *addr)
+{
+	unsigned int prot;
+
+	return vm_owns(&the_mm.vm, (uintptr_t)addr) && !mm_prot_of(&the_mm, vm_vpn(&the_mm.vm, (uintptr_t)addr), &prot);
+}
+
+static size_t net_room(void)
+{
+	u64 room = mm_hold_room(&the_mm), reserve = mm_hold_most(&the_mm) / 8;
+
+	return room > reserve ? (room - reserve) << PAGE_SHIFT : 0;
+}
+
+static void net_pause(u64 ns)
+{
+	reclaim_pause(&the_mm, ns);
+}
+
 static _Noreturn void give_up(const char *what, int err)
 {
 	print_err("pid %d: %s (error %d); see `weir probe`", (int)sys0(SYS_getpid), what, -err);
@@ -147,6 +167,7 @@ static void fork_child(void)
 	if (ret)
 		give_up("memory cannot be managed in a forked child", ret);
 	gate_open_in_child(&core_gate);
+	threads_hold_again();
 	restore_signals(mask);
 }
 
@@ -175,8 +196,8 @@ static bool net_chain(int sig, void *info, void *ucontext)
 	return quiesce_ack(info, ucontext) || signals_chain(sig, info, ucontext);
 }
 
-/* A stack of the program's own in the window: the kernel writes there as long as the thread lives, and after. */
-static int hold_for_good(uintptr_t addr, size_t bytes)
+/* What the kernel reads and writes as long as a thread lives, and after. */
+static int hold_for_thread(uintptr_t addr, size_t bytes)
 {
 	return hold_range(&the_mm, addr, bytes, true);
 }
@@ -184,6 +205,9 @@ static int hold_for_good(uintptr_t addr, size_t bytes)
 static const struct net_ops net_ops = {
 	.hold = net_hold_range,
 	.release = net_release_range,
+	.room = net_room,
+	.pause = net_pause,
+	.exit_call = threads_exit,
 	.mm_call = mm_syscall,
 	.fork_call = net_fork,
 	.signal_call = signals_call,
@@ -202,13 +226,17 @@ static void on_sigsys(int sig, siginfo_t *info, void *ucontext)
 static int arm_net(struct mm *mm)
 {
 	int ret = signals_own(SIGSYS, on_sigsys, 0, SA_RESTART | SA_NODEFER);
+	u64 nofile;
 
-	if (!ret)
-		ret = quiesce_park();
 	if (ret)
 		return ret;
-	ret = net_arm(SHIM_WINDOW, (size_t)mm->vm.nr_pages << PAGE_SHIFT, mm->vm.uffd, &net_ops);
-	quiesce_release();
+	nofile = os_nofile_raise();
+	ret = quiesce_park();
+	if (!ret) {
+		ret = net_arm(SHIM_WINDOW, (size_t)mm->vm.nr_pages << PAGE_SHIFT, mm->vm.uffd, &net_ops);
+		quiesce_release();
+	}
+	os_nofile_restore(nofile);
 	return ret;
 }
 
@@ -218,11 +246,39 @@ static int on_adopt(struct mm *mm)
 
 	if (!ret && !net_is_armed)
 		ret = arm_net(mm);
+	if (!ret && !net_is_armed)
+		signals_route();
 	net_is_armed = !ret;
-	if (ret)
-		print_err("pid %d: cannot manage memory beyond the limit: error %d (seccomp or signals refused); "
-			  "see `weir probe`", (int)sys0(SYS_getpid), -ret);
 	return ret;
+}
+
+static const char *refusal(long err)
+{
+	switch (err) {
+	case -EMFILE:
+		return "no file descriptor is left; raise `ulimit -n`";
+	case -ENFILE:
+		return "no file descriptor is left in the system; raise fs.file-max";
+	case -ENOENT:
+	case -ENXIO:
+		return "/proc is missing, or not this process's; mount it with `mount -t proc proc /proc`";
+	case -ETIMEDOUT:
+		return "a thread does not answer to signals";
+	case -EBUSY:
+		return "a thread has a seccomp filter of its own";
+	default:
+		return "userfaultfd, seccomp or signals are refused; see `weir probe`";
+	}
+}
+
+long shim_map_error(long err)
+{
+	static struct atomic32 told;
+
+	if (err != -ENOMEM && atomic32_xchg_acquire(&told, 1) == 0)
+		print_err("pid %d: memory beyond the limit cannot be managed, so there is none: %s (error %d)",
+			  (int)sys0(SYS_getpid), refusal(err), (int)-err);
+	return -ENOMEM;
 }
 
 /* ---- the beginning ---- */
@@ -306,10 +362,12 @@ static void start(u64 memory, u64 resident)
 
 	signals_init();
 	threads_init(SHIM_WINDOW, SHIM_WINDOW_BYTES);
-	threads_hold = hold_for_good;
+	threads_hold = hold_for_thread;
+	threads_release = net_release_range;
 	threads_leave = net_thread_exit;
 	signals_fetch = net_fetch;
 	signals_store = net_store;
+	signals_unmapped = is_unmapped;
 	ret = mm_create(&the_mm, &cfg);
 	if (ret)
 		give_up("the window cannot be reserved: too little address space (ulimit -v), or its place is taken",

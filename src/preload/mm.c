@@ -13,6 +13,7 @@
 #include "base/syscall.h"
 #include "fault/hold.h"
 #include "preload/shim.h"
+#include "preload/threads.h"
 
 #ifndef MADV_COLD
 #define MADV_COLD 20
@@ -64,7 +65,7 @@ static long map_fixed(struct mm *mm, vpn_t start, u32 nr, int prot)
 	long ret = mm_map_fixed(mm, start, nr, to_vm_prot(prot));
 
 	shim_leave(visit);
-	return ret ? ret : (long)vm_address(&mm->vm, start);
+	return ret ? shim_map_error(ret) : (long)vm_address(&mm->vm, start);
 }
 
 static long map_anywhere(struct mm *mm, u32 nr, int prot)
@@ -74,7 +75,7 @@ static long map_anywhere(struct mm *mm, u32 nr, int prot)
 	long ret = mm_map(mm, nr, 1, to_vm_prot(prot), &start);
 
 	shim_leave(visit);
-	return ret ? ret : (long)vm_address(&mm->vm, start);
+	return ret ? shim_map_error(ret) : (long)vm_address(&mm->vm, start);
 }
 
 /* Something that is not ours at a fixed place in the window: the range is the kernel's until it is unmapped. */
@@ -275,7 +276,7 @@ static long do_mremap(struct mm *mm, const long args[6])
 	return flags & MREMAP_MAYMOVE ? move_mapping(mm, addr, len, new_len, NULL) : -ENOMEM;
 }
 
-long mm_syscall(long nr, const long args[6])
+static long serve(long nr, const long args[6])
 {
 	struct mm *mm = shim_mm();
 	uintptr_t addr = (uintptr_t)args[0];
@@ -302,6 +303,25 @@ long mm_syscall(long nr, const long args[6])
 	default:
 		return sys6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
 	}
+}
+
+struct call {
+	long nr, args[6];
+};
+
+/* On a copy of the arguments: the caller's lie on its stack. */
+static long serve_call(void *arg)
+{
+	struct call call = *(const struct call *)arg;
+
+	return serve(call.nr, call.args);
+}
+
+long mm_syscall(long nr, const long args[6])
+{
+	struct call call = { nr, { args[0], args[1], args[2], args[3], args[4], args[5] } };
+
+	return threads_call_outside(serve_call, &call);
 }
 
 /* ---- what the program calls ---- */

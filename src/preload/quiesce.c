@@ -515,6 +515,37 @@ static int quiesce_run(struct quiesce *q)
 	return err;
 }
 
+/* Only our own threads have the two signals blocked. */
+static bool is_ours(u32 tid)
+{
+	u64 blocked;
+
+	return read_blocked(tid, &blocked) == 0 && (blocked & SIGNAL_RAW_NEVER_BLOCKED) == SIGNAL_RAW_NEVER_BLOCKED;
+}
+
+bool quiesce_is_last(u32 but)
+{
+	char buf[DIRENTS_BYTES] __attribute__((aligned(8)));
+	u32 self = (u32)os_gettid(), nr_others = 0;
+	long dir = sys4(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), len;
+	bool saw_self = false;
+
+	while ((len = sys3(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
+		for (long at = 0; at < len;) {
+			const struct dirent64 *d = (const struct dirent64 *)(void *)(buf + at);
+			u64 tid;
+
+			parse_word(d->d_name, 10, &tid);
+			saw_self |= tid == self;
+			nr_others += d->d_name[0] != '.' && tid != self && tid != but && !is_ours((u32)tid);
+			at += d->d_reclen;
+		}
+	}
+	if (dir >= 0)
+		sys1(SYS_close, dir);
+	return saw_self && nr_others == 0;
+}
+
 int quiesce_syscalls(uintptr_t window, size_t bytes)
 {
 	struct quiesce q = { .window = window, .bytes = bytes };

@@ -30,6 +30,9 @@ int must_check quiesce_syscalls(uintptr_t window, size_t bytes);
 int must_check quiesce_park(void);
 void quiesce_release(void);
 
+/* Is no thread of the program left but the caller, and `but`? False if unknown. */
+bool quiesce_is_last(u32 but);
+
 /* First thing in the SIGSYS handler. True: it was one of ours, return. */
 bool quiesce_ack(const siginfo_t *info, void *ucontext);
 

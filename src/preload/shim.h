@@ -23,4 +23,7 @@ struct shim_visit {
 struct shim_visit shim_enter(void);
 void shim_leave(struct shim_visit visit);
 
+/* What mmap answers where the core refused a mapping: -ENOMEM. Says why, once, unless that is all there is to say. */
+long shim_map_error(long err);
+
 #define SHIM_EXPORT __attribute__((visibility("default")))

@@ -16,6 +16,7 @@
 #include "base/assert.h"
 #include "base/os.h"
 #include "base/syscall.h"
+#include "preload/frame.h"
 #include "preload/real.h"
 #include "preload/threads.h"
 #include "sync/lock.h"
@@ -49,6 +50,11 @@ struct record {
 
 static struct mutex record_lock;
 static struct record records[2];
+/* Handlers that expect their frame on the interrupted stack; and the kernel's handler is on_routed(). */
+static struct record routes[SIGNAL_MAX];
+/* Set once, by signals_route(); who sees it too late installs a handler as before adoption. */
+static struct atomic32 routing;
+bool (*signals_unmapped)(const void *addr);
 static struct atomic32 process_pid; /* 0: not active; written in signals_init() and in a fork child's only thread */
 static struct atomic64 interrupting; /* signals that siginterrupt() made interrupt: signal() looks at it */
 static struct atomic64 real_sigsuspend, real_ppoll, real_pselect, real_epoll_pwait, real_epoll_pwait2;
@@ -353,9 +359,60 @@ bool signals_chain(int sig, siginfo_t *info, void *ucontext)
 
 /* ---- what the program asks, by libc or by a trapped call ---- */
 
+/* The kernel's handler of a routed signal. Context: our alternate stack, the mask as for the program's handler. */
+static void on_routed(int sig, siginfo_t *info, void *ucontext)
+{
+	ucontext_t *uc = ucontext;
+	struct signal_raw_action act;
+
+	record_read(&routes[sig - 1], &act);
+	if (sig == SIGSEGV && info->si_code == SEGV_ACCERR && signals_unmapped && signals_unmapped(info->si_addr))
+		info->si_code = SEGV_MAPERR;
+	/* One that interrupts a handler stays on this very stack. A thread of libc's own has no other. */
+	if ((act.flags & SA_ONSTACK) || threads_on_altstack((uintptr_t)uc->uc_mcontext.gregs[REG_RSP]) ||
+	    !threads_on_altstack((uintptr_t)__builtin_frame_address(0)))
+		((signal_raw_fn)act.handler)(sig, info, uc);
+	else
+		frame_move(sig, info, uc, &act);
+}
+
+static bool wants_route(int sig, const struct signal_raw_action *act)
+{
+	return atomic32_read(&routing) && !action_is_plain(act) && (sig == SIGSEGV || !(act->flags & SA_ONSTACK));
+}
+
+/* The record is written, under record_lock, before the kernel may call on_routed(), which reads it. */
+static long change_routed(int sig, const struct signal_raw_action *act, struct signal_raw_action *old)
+{
+	bool route = act && wants_route(sig, act) && !signals_in_vfork_child();
+	struct signal_raw_action was, with;
+	long ret;
+
+	record_read(&routes[sig - 1], &was);
+	if (act)
+		with = *act;
+	if (route) {
+		if (!(with.flags & SA_RESTORER)) {
+			with.flags |= SA_RESTORER;
+			with.restorer = (uintptr_t)signal_raw_restorer;
+		}
+		record_write_locked(&routes[sig - 1], &with);
+		with.handler = (uintptr_t)on_routed;
+		with.flags |= SA_ONSTACK | SA_SIGINFO;
+	}
+	ret = signal_raw_action(sig, act ? &with : NULL, old);
+	if (ret != 0 && route)
+		record_write_locked(&routes[sig - 1], &was);
+	if (ret == 0 && old->handler == (uintptr_t)on_routed)
+		*old = was;
+	return ret;
+}
+
 static long change_action(int sig, const struct signal_raw_action *act, struct signal_raw_action *old)
 {
 	struct signal_raw_action allowed;
+	u64 mask;
+	long ret;
 
 	if (signal_is_owned(sig)) {
 		record_exchange(record_of(sig), act, old);
@@ -365,7 +422,27 @@ static long change_action(int sig, const struct signal_raw_action *act, struct s
 		allowed = *act;
 		allowed.mask = mask_allowed(allowed.mask);
 	}
-	return signal_raw_action(sig, act ? &allowed : NULL, old);
+	if (!atomic32_read(&routing) || sig <= 0 || sig > SIGNAL_MAX)
+		return signal_raw_action(sig, act ? &allowed : NULL, old);
+	/* These only read the record; another thread of a vfork child's parent may have the lock. */
+	if (!act || signals_in_vfork_child())
+		return change_routed(sig, act ? &allowed : NULL, old);
+	mask = signals_lock(&record_lock);
+	ret = change_routed(sig, act ? &allowed : NULL, old);
+	signals_unlock(&record_lock, mask);
+	return ret;
+}
+
+void signals_route(void)
+{
+	struct signal_raw_action act, old;
+	u64 mask = signals_lock(&record_lock);
+
+	atomic32_set(&routing, 1);
+	for (int sig = 1; sig <= SIGNAL_MAX; sig++)
+		if (!signal_is_owned(sig) && signal_raw_action(sig, NULL, &act) == 0 && wants_route(sig, &act))
+			must(change_routed(sig, &act, &old) == 0);
+	signals_unlock(&record_lock, mask);
 }
 
 static long call_sigaction(const long args[6])
@@ -463,21 +540,39 @@ static int set_errno(long ret)
 	return -1;
 }
 
+struct change {
+	int sig;
+	bool is_set;
+	struct signal_raw_action act, old;
+};
+
+/* On copies: the caller's lie on its stack. */
+static long change_outside(void *arg)
+{
+	struct change change = *(const struct change *)arg;
+	long ret = change_action(change.sig, change.is_set ? &change.act : NULL, &change.old);
+
+	((struct change *)arg)->old = change.old;
+	return ret;
+}
+
 EXPORT int sigaction(int sig, const struct sigaction *restrict act, struct sigaction *restrict old)
 {
-	struct signal_raw_action asked, was = { 0 };
+	struct change change = { .sig = sig, .is_set = act != NULL };
+	struct signal_raw_action was;
 	long ret;
 
 	if (sig <= 0 || sig > SIGNAL_MAX || (MASK_LIBC & signal_raw_bit(sig)))
 		return set_errno(-EINVAL);
 	if (act)
-		asked = (struct signal_raw_action){
+		change.act = (struct signal_raw_action){
 			.handler = (uintptr_t)act->sa_handler,
 			.flags = (unsigned int)act->sa_flags | SA_RESTORER,
 			.restorer = (uintptr_t)signal_raw_restorer,
 			.mask = set_to_mask(&act->sa_mask),
 		};
-	ret = change_action(sig, act ? &asked : NULL, &was);
+	ret = threads_call_outside(change_outside, &change);
+	was = change.old;
 	if (ret == 0 && old) {
 		*old = (struct sigaction){ .sa_flags = (int)was.flags };
 		old->sa_handler = (__sighandler_t)was.handler;

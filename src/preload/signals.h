@@ -43,6 +43,15 @@ bool signals_call(long nr, const long args[6], void *ucontext, long *result);
 extern int (*signals_fetch)(void *dst, uintptr_t src, size_t len);
 extern int (*signals_store)(uintptr_t dst, const void *src, size_t len);
 
+/*
+ * From adoption on: the kernel writes all signal frames on our alternate stacks, whose pages are present; handlers
+ * that were not installed with SA_ONSTACK get theirs moved to where the program stands (frame.h). Context: once.
+ */
+void signals_route(void);
+
+/* Is the address in the window, and nothing mapped there? A SIGSEGV then says so. NULL: never. Lockless. */
+extern bool (*signals_unmapped)(const void *addr);
+
 /* A child of vfork or posix_spawn, which shares our memory and must leave what is recorded alone. */
 bool signals_in_vfork_child(void);
 bool signals_active(void);

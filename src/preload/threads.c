@@ -20,6 +20,7 @@
 #include "base/assert.h"
 #include "base/os.h"
 #include "base/syscall.h"
+#include "preload/quiesce.h"
 #include "preload/real.h"
 #include "preload/signals.h"
 #include "sync/lock.h"
@@ -47,7 +48,21 @@ struct altstack {
 	void *(*start)(void *arg);
 	thrd_start_t start_c11;
 	void *arg;
+	/* Its creator's, then its own, and pool_lock's when it is gone. More of them stand at the stack's lower end. */
+	unsigned int nr_held;
 } __attribute__((aligned(64)));
+
+/* Held until the thread is gone. At the end of a thread its stack is nearly empty. */
+struct held_range {
+	uintptr_t addr;
+	size_t bytes;
+};
+
+enum {
+	HELD_MAX = THREAD_ALTSTACK_BYTES / 4 / sizeof(struct held_range),
+	ROBUST_MAX = 2048,	/* entries that the kernel looks at */
+	BLOCK_BYTES = 64 << 10, /* of a stack's upper end: the control block and what is thread-local */
+};
 
 static struct mutex pool_lock;
 /* All pool_lock; nr_all is also read without, as a statistic. */
@@ -65,7 +80,9 @@ static __thread struct altstack *own;
 static __thread stack_t asked; /* the program's sigaltstack; ss_size 0: none */
 
 int (*threads_hold)(uintptr_t addr, size_t bytes);
+void (*threads_release)(uintptr_t addr, size_t bytes);
 void (*threads_leave)(void);
+static struct atomic32 main_ended; /* set once, by the thread that has the process's id; a fork child has a new one */
 static pthread_key_t leave_key;
 static struct atomic32 leave_key_made; /* set once by the constructor */
 
@@ -103,8 +120,35 @@ static struct altstack *altstack_create_locked(void)
 	return s;
 }
 
+static struct held_range *held_ranges(const struct altstack *s)
+{
+	return (struct held_range *)(void *)altstack_base(s);
+}
+
+static bool overlaps_window(uintptr_t addr, size_t bytes)
+{
+	return bytes && addr < window_end && addr + bytes > window_start && addr + bytes > addr;
+}
+
+static int hold_for(struct altstack *s, uintptr_t addr, size_t bytes)
+{
+	int err;
+
+	if (!threads_hold || !overlaps_window(addr, bytes) || s->nr_held == HELD_MAX)
+		return 0;
+	err = threads_hold(addr, bytes);
+	if (!err)
+		held_ranges(s)[s->nr_held++] = (struct held_range){ addr, bytes };
+	return err;
+}
+
 static void altstack_free_locked(struct altstack *s)
 {
+	while (s->nr_held) {
+		struct held_range *held = &held_ranges(s)[--s->nr_held];
+
+		threads_release(held->addr, held->bytes);
+	}
 	atomic32_set(&s->owner, OWNER_FREE);
 	s->next_free = pool_free;
 	pool_free = s;
@@ -129,9 +173,8 @@ static void pool_look_locked(void)
 	nr_before_look = 2 * nr_alive + POOL_SLACK;
 }
 
-static struct altstack *altstack_take(u32 owner)
+static struct altstack *take_locked(u32 owner)
 {
-	u64 mask = signals_lock(&pool_lock);
 	struct altstack *s;
 
 	if (!pool_free && atomic32_read(&nr_all) >= nr_before_look)
@@ -145,16 +188,48 @@ static struct altstack *altstack_take(u32 owner)
 		check(atomic32_read(&s->owner) == OWNER_FREE);
 		atomic32_set(&s->owner, owner);
 	}
-	signals_unlock(&pool_lock, mask);
 	return s;
 }
 
-static void altstack_give(struct altstack *s)
+struct request {
+	u32 owner;
+	uintptr_t hold;		/* upper end of the new thread's stack, 0: libc brings it */
+	struct altstack *stack; /* taken or to be given */
+};
+
+static long take_outside(void *arg)
 {
+	struct request *request = arg;
+	u32 owner = request->owner;
+	u64 mask = signals_lock(&pool_lock);
+	struct altstack *s = take_locked(owner);
+
+	signals_unlock(&pool_lock, mask);
+	request->stack = s;
+	return 0;
+}
+
+static long give_outside(void *arg)
+{
+	struct altstack *s = arg;
 	u64 mask = signals_lock(&pool_lock);
 
 	altstack_free_locked(s);
 	signals_unlock(&pool_lock, mask);
+	return 0;
+}
+
+static struct altstack *altstack_take(u32 owner)
+{
+	struct request request = { .owner = owner };
+
+	threads_call_outside(take_outside, &request);
+	return request.stack;
+}
+
+static void altstack_give(struct altstack *s)
+{
+	threads_call_outside(give_outside, s);
 }
 
 unsigned int threads_altstacks(void)
@@ -170,10 +245,14 @@ void threads_fork_begin(void)
 void threads_fork_end(bool child)
 {
 	if (child) {
+		atomic32_set(&main_ended, 0);
 		pool_free = NULL;
-		for (struct altstack *s = pool_all; s; s = s->next)
-			if (s != own)
-				altstack_free_locked(s);
+		for (struct altstack *s = pool_all; s; s = s->next) {
+			if (s == own)
+				continue;
+			s->nr_held = 0; /* no hold is the child's */
+			altstack_free_locked(s);
+		}
 		if (own)
 			atomic32_set(&own->owner, (u32)os_gettid());
 	}
@@ -193,6 +272,44 @@ static void adopt(struct altstack *s, const stack_t *old)
 	atomic32_set(&s->owner, (u32)os_gettid());
 	asked = old->ss_flags & SS_DISABLE ? (stack_t){ 0 } : *old;
 	own = s;
+}
+
+/*
+ * long call_on_stack(void *top, long (*fn)(void *arg), void *arg). The kernel takes the thread to be on its alternate
+ * stack then, so handlers nest below.
+ */
+__asm__(".text\n\t"
+	".p2align 4\n\t"
+	".type call_on_stack, @function\n"
+	"call_on_stack:\n\t"
+	".cfi_startproc\n\t"
+	"push %rbp\n\t"
+	".cfi_adjust_cfa_offset 8\n\t"
+	".cfi_rel_offset %rbp, 0\n\t"
+	"mov %rsp, %rbp\n\t"
+	".cfi_def_cfa_register %rbp\n\t"
+	"mov %rdi, %rsp\n\t"
+	"mov %rdx, %rdi\n\t"
+	"call *%rsi\n\t"
+	"leave\n\t"
+	".cfi_def_cfa %rsp, 8\n\t"
+	"ret\n\t"
+	".cfi_endproc\n\t"
+	".size call_on_stack, . - call_on_stack\n");
+long call_on_stack(void *top, long (*fn)(void *arg), void *arg);
+
+bool threads_on_altstack(uintptr_t sp)
+{
+	return own && sp - (uintptr_t)altstack_base(own) < THREAD_ALTSTACK_BYTES;
+}
+
+long threads_call_outside(long (*fn)(void *arg), void *arg)
+{
+	uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+
+	if (likely(sp < window_start || sp >= window_end) || !own)
+		return fn(arg);
+	return call_on_stack(own, fn, arg);
 }
 
 /* Makes `s` the calling thread's stack. */
@@ -321,17 +438,99 @@ static int run_c11(void *arg)
 	return start(arg);
 }
 
-/* A stack that the program brings holds the thread's control block, which the kernel writes at its own times. */
-static int hold_stack(const pthread_attr_t *attr)
+/* Stacks of threads that are gone may still be held. */
+static long hold_block_outside(void *arg)
 {
+	const struct request request = *(const struct request *)arg;
+	int err = hold_for(request.stack, request.hold - BLOCK_BYTES, BLOCK_BYTES);
+	u64 mask;
+
+	if (!err)
+		return 0;
+	mask = signals_lock(&pool_lock);
+	pool_look_locked();
+	signals_unlock(&pool_lock, mask);
+	return hold_for(request.stack, request.hold - BLOCK_BYTES, BLOCK_BYTES);
+}
+
+/* A stack that the program brings holds the thread's control block, which the kernel writes at its own times. */
+static long hold_block(struct altstack *s, const pthread_attr_t *attr)
+{
+	struct request request = { .stack = s };
 	void *addr;
 	size_t bytes;
 
-	if (!attr || !threads_hold || pthread_attr_getstack(attr, &addr, &bytes) != 0)
+	if (!attr || pthread_attr_getstack(attr, &addr, &bytes) != 0 || !bytes)
 		return 0;
-	if ((uintptr_t)addr >= window_end || (uintptr_t)addr + bytes <= window_start || (uintptr_t)addr + bytes < bytes)
+	request.hold = (uintptr_t)addr + bytes;
+	if (!overlaps_window(request.hold - BLOCK_BYTES, BLOCK_BYTES))
 		return 0;
-	return threads_hold((uintptr_t)addr, bytes);
+	return threads_call_outside(hold_block_outside, &request);
+}
+
+/* ---- the end of a thread ---- */
+
+/* As <linux/futex.h> has them. */
+struct robust_head {
+	uintptr_t next;
+	long offset;
+	uintptr_t pending;
+};
+
+static void hold_mutex(uintptr_t entry, long offset)
+{
+	uintptr_t word = (entry & ~(uintptr_t)1) + (uintptr_t)offset, start = entry & ~(uintptr_t)7;
+
+	if (word < start)
+		hold_for(own, word, start + sizeof(uintptr_t) - word);
+	else
+		hold_for(own, start, word + sizeof(u32) - start);
+}
+
+/* The kernel walks the list after the last instruction of the thread, and tells those who wait that it has died. */
+static void hold_robust_mutexes(void)
+{
+	struct robust_head head, *at = NULL;
+	uintptr_t entry;
+	size_t len;
+
+	if (sys3(SYS_get_robust_list, 0, &at, &len) != 0 || !at || len != sizeof(head))
+		return;
+	if (signals_fetch(&head, (uintptr_t)at, sizeof(head)) != 0)
+		return;
+	entry = head.next;
+	for (int i = 0; i < ROBUST_MAX && (entry & ~(uintptr_t)1) != (uintptr_t)at; i++) {
+		hold_mutex(entry, head.offset);
+		if (signals_fetch(&entry, entry & ~(uintptr_t)1, sizeof(entry)) != 0)
+			return;
+	}
+	if (head.pending)
+		hold_mutex(head.pending, head.offset);
+}
+
+void threads_exit(int status)
+{
+	long pid = sys0(SYS_getpid);
+
+	if (signals_in_vfork_child())
+		return;
+	if (own && threads_hold)
+		hold_robust_mutexes();
+	if (sys0(SYS_gettid) == pid)
+		atomic32_set(&main_ended, 1);
+	if (atomic32_read(&main_ended) && quiesce_is_last((u32)pid))
+		sys1(SYS_exit_group, status);
+}
+
+void threads_hold_again(void)
+{
+	unsigned int nr = own ? own->nr_held : 0;
+
+	if (!nr)
+		return;
+	own->nr_held = 0;
+	for (unsigned int i = 0; i < nr; i++)
+		must(hold_for(own, held_ranges(own)[i].addr, held_ranges(own)[i].bytes) == 0);
 }
 
 void threads_init(uintptr_t window, size_t window_bytes)
@@ -361,11 +560,13 @@ EXPORT int pthread_create(pthread_t *restrict thread, const pthread_attr_t *rest
 
 	if (!signals_active() || signals_in_vfork_child())
 		return real(thread, attr, start, arg);
-	if (hold_stack(attr) != 0)
-		return EAGAIN;
 	s = altstack_take((u32)OWNER_STARTING);
 	if (!s)
 		return EAGAIN;
+	if (hold_block(s, attr) != 0) {
+		altstack_give(s);
+		return EAGAIN;
+	}
 	s->start = start;
 	s->arg = arg;
 	err = real(thread, attr, run_pthread, s);

@@ -19,10 +19,21 @@
 enum { THREAD_ALTSTACK_BYTES = 256 << 10 };
 
 /*
- * Keeps a thread's stack resident for good: the kernel writes the signal frame, rseq and the thread's tid there. Called
- * for stacks that the program brings (pthread_attr_setstack) and that touch the window. 0 or -errno.
+ * Keeps what the kernel looks at by itself resident until the thread is gone: the control block on a stack that the
+ * program brings (pthread_attr_setstack), and at its end the robust mutexes that it still owns. 0 or -errno. May be
+ * NULL.
  */
 extern int (*threads_hold)(uintptr_t addr, size_t bytes);
+extern void (*threads_release)(uintptr_t addr, size_t bytes);
+
+/*
+ * A thread is about to end by exit(2). From the SIGSYS handler. The last one takes the process along, which our own
+ * threads would keep alive.
+ */
+void threads_exit(int status);
+
+/* In a fork child, whose holds have all been dropped: those of its one thread again. */
+void threads_hold_again(void);
 
 /* Runs in each thread that came through the wrappers when it ends, unless it ends by a raw exit. May be NULL. */
 extern void (*threads_leave)(void);
@@ -42,9 +53,19 @@ int must_check threads_attach_context(void *ucontext);
  */
 long threads_altstack(const stack_t *ss, stack_t *old, uintptr_t sp, void *ucontext);
 
+/* Is this the stack pointer of code that runs on the calling thread's alternate stack? */
+bool threads_on_altstack(uintptr_t sp);
+
 /* Around a clone without CLONE_VM, with all signals blocked. */
 void threads_fork_begin(void);
 void threads_fork_end(bool child);
+
+/*
+ * Calls fn on a stack outside the window. A program may run on a stack of its own inside it (a coroutine's), any page
+ * of which can be absent or locked, so whoever takes a lock or blocks SIGBUS must not stand there. Elsewhere just a
+ * call.
+ */
+long threads_call_outside(long (*fn)(void *arg), void *arg);
 
 /* Alternate stacks that exist, in use or not: for tests and statistics. */
 unsigned int threads_altstacks(void);

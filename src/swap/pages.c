@@ -11,8 +11,10 @@ void *pages_reserve(size_t bytes)
 {
 	void *addr = os_reserve(bytes);
 
-	if (addr)
+	if (addr) {
 		sys3(SYS_madvise, addr, ALIGN_UP(bytes, PAGE_SIZE), MADV_NOHUGEPAGE);
+		sys3(SYS_madvise, addr, ALIGN_UP(bytes, PAGE_SIZE), MADV_DONTDUMP);
+	}
 	return addr;
 }
 

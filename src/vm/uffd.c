@@ -20,6 +20,7 @@
 enum {
 	MOVE_RETRIES_MAX = 1000, /* of EAGAIN: the kernel's word for "somebody else holds that page table" */
 	UFFD_FD_MIN = 900, /* out of the way of descriptors that programs count on */
+	UFFD_FD_ROOM = 32,	 /* left above the pair */
 };
 
 static bool is_error(long ret)
@@ -40,6 +41,7 @@ int vm_open(struct vm *vm, const struct vm_config *cfg)
 	size_t window_bytes = (size_t)cfg->nr_pages << PAGE_SHIFT;
 	u32 nr_frames = cfg->nr_steal_frames + cfg->nr_plain_frames;
 	void *window, *frames, *zeros;
+	u64 core[2] = { 0 };
 
 	must(cfg->nr_pages > 0);
 	window = reserve(cfg->window_hint, window_bytes, PROT_NONE);
@@ -53,9 +55,13 @@ int vm_open(struct vm *vm, const struct vm_config *cfg)
 		os_unreserve(zeros, VM_ZERO_PAGES << PAGE_SHIFT);
 		return -ENOMEM;
 	}
+	/* A core has the memory that is handed out, and not a TiB of nothing. */
+	sys3(SYS_madvise, window, window_bytes, MADV_DONTDUMP);
+	sys4(SYS_prlimit64, 0, 4 /* RLIMIT_CORE */, NULL, core);
 	/* A huge page in a frame would be more than the budget charged. */
 	sys3(SYS_madvise, frames, (size_t)nr_frames << PAGE_SHIFT, MADV_NOHUGEPAGE);
 	*vm = (struct vm){
+		.dumps = core[0] > 0,
 		.window = (uintptr_t)window,
 		.nr_pages = cfg->nr_pages,
 		.frames = (uintptr_t)frames,
@@ -133,56 +139,92 @@ static long uffd_choose(struct vm *vm)
 	return uffd_open(features, &offered);
 }
 
-/* Moves a descriptor out of the low numbers; keeps it where RLIMIT_NOFILE leaves no room. */
-static int fd_raise(int fd)
+/*
+ * Two neighbours out of the way of the low numbers, where RLIMIT_NOFILE leaves room for that: as high as UFFD_FD_MIN,
+ * or near the limit. False: they stay where they are.
+ */
+static bool fd_raise_pair(long *uffd, long *pagemap)
 {
-	long high = sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, UFFD_FD_MIN);
+	u64 limit[2] = { 0 };
+	long min = UFFD_FD_MIN, first, second;
 
-	if (is_error(high))
-		return fd;
-	sys1(SYS_close, fd);
-	return (int)high;
+	sys4(SYS_prlimit64, 0, 7 /* RLIMIT_NOFILE */, NULL, limit);
+	if (limit[0] < UFFD_FD_MIN + UFFD_FD_ROOM)
+		min = limit[0] > UFFD_FD_ROOM ? (long)(limit[0] - UFFD_FD_ROOM) : 0;
+	for (;;) {
+		first = sys3(SYS_fcntl, *uffd, F_DUPFD_CLOEXEC, min);
+		if (is_error(first))
+			return false;
+		second = sys3(SYS_fcntl, *pagemap, F_DUPFD_CLOEXEC, first + 1);
+		if (second == first + 1)
+			break;
+		sys1(SYS_close, first);
+		if (is_error(second))
+			return false;
+		sys1(SYS_close, second);
+		min = second;
+	}
+	sys1(SYS_close, *uffd);
+	sys1(SYS_close, *pagemap);
+	*uffd = first;
+	*pagemap = second;
+	return true;
 }
 
-/* The descriptor `fd`, or an error, in place of what stands at `place` (-1: anywhere). */
-static int fd_put(long fd, int place)
+/* The descriptor `fd` in place of what stands at `place`. */
+static void fd_put(long fd, int place)
 {
-	if (is_error(fd))
-		return -1;
-	if (place < 0)
-		return fd_raise((int)fd);
-	if (fd != place) {
-		sys3(SYS_dup3, fd, place, O_CLOEXEC);
-		sys1(SYS_close, fd);
-	}
-	return place;
+	if (fd == place)
+		return;
+	sys3(SYS_dup3, fd, place, O_CLOEXEC);
+	sys1(SYS_close, fd);
 }
 
 /* Descriptors of this process's own address space; those of a parent would act on the parent's. */
 static int open_descriptors(struct vm *vm)
 {
-	long fd = uffd_choose(vm);
+	long fd = uffd_choose(vm), pagemap;
 
 	if (is_error(fd))
 		return (int)fd;
-	vm->uffd = fd_put(fd, vm->uffd);
-	vm->pagemap = fd_put(sys4(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0), vm->pagemap);
+	pagemap = sys4(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
+	if (is_error(pagemap)) {
+		sys1(SYS_close, fd);
+		return (int)pagemap;
+	}
+	if (vm->uffd >= 0) {
+		fd_put(fd, vm->uffd);
+		fd_put(pagemap, vm->pagemap);
+		return 0;
+	}
+	fd_raise_pair(&fd, &pagemap);
+	vm->uffd = (int)fd;
+	vm->pagemap = (int)pagemap;
 	return 0;
 }
 
 int vm_fork_child(struct vm *vm)
 {
-	int ret = open_descriptors(vm);
+	u64 nofile = os_nofile_raise();
+	int ret;
 
+	/* They are the parent's, and may be the last ones. */
+	sys1(SYS_close, vm->uffd);
+	sys1(SYS_close, vm->pagemap);
+	ret = open_descriptors(vm);
+	os_nofile_restore(nofile);
 	return ret ? ret : (int)uffd_register(vm, vm->frames, (size_t)vm->nr_steal_frames << PAGE_SHIFT);
 }
 
 int vm_register(struct vm *vm)
 {
+	u64 nofile;
 	long ret;
 
 	must(!vm->registered);
+	nofile = os_nofile_raise();
 	ret = open_descriptors(vm);
+	os_nofile_restore(nofile);
 	if (ret)
 		return (int)ret;
 	ret = uffd_register(vm, vm->frames, (size_t)vm->nr_steal_frames << PAGE_SHIFT);
@@ -212,6 +254,7 @@ int vm_restore(struct vm *vm, vpn_t vpn, u32 nr)
 
 	if (is_error(ret))
 		return (int)ret;
+	sys3(SYS_madvise, vm_address(vm, vpn), (size_t)nr << PAGE_SHIFT, MADV_DONTDUMP);
 	return vm->registered ? vm_manage(vm, vpn, nr) : 0;
 }
 
@@ -220,8 +263,10 @@ void *vm_table_alloc(size_t bytes)
 	void *table = os_reserve(bytes);
 
 	/* Tables are charged page by page as they are touched: no huge ones. */
-	if (table)
+	if (table) {
 		sys3(SYS_madvise, table, bytes, MADV_NOHUGEPAGE);
+		sys3(SYS_madvise, table, bytes, MADV_DONTDUMP);
+	}
 	return table;
 }
 
@@ -449,6 +494,9 @@ void vm_zap_frames(struct vm *vm, frame_t frame, u32 nr)
 int vm_protect_range(struct vm *vm, vpn_t vpn, u32 nr, unsigned int prot)
 {
 	must(vpn.val + nr <= vm->nr_pages);
+	if (vm->dumps)
+		sys3(SYS_madvise, vm_address(vm, vpn), (size_t)nr << PAGE_SHIFT,
+		     prot == VM_NONE ? MADV_DONTDUMP : MADV_DODUMP);
 	return (int)sys3(SYS_mprotect, vm_address(vm, vpn), (size_t)nr << PAGE_SHIFT,
 			 (prot & VM_READ ? PROT_READ : 0) | (prot & VM_WRITE ? PROT_WRITE : 0) |
 				 (prot & VM_EXEC ? PROT_EXEC : 0));

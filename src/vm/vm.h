@@ -54,6 +54,7 @@ struct vm {
 	enum vm_method method; /* VM_METHOD_MOVE or VM_METHOD_COPY once registered */
 	int uffd, pagemap;
 	bool registered;
+	bool dumps; /* a crash leaves a core: what is handed out belongs in it */
 };
 
 /* Reserves both ranges, nothing accessible, no descriptor opened. 0, -ENOMEM, -EEXIST (the hint is taken). */
