@@ -242,6 +242,25 @@ int vm_protect_range(struct vm *vm, vpn_t vpn, u32 nr, unsigned int prot)
 	return 0;
 }
 
+/* mremap, mlock and fork have no scenario: nothing of them is simulated. */
+int vm_lock_range(struct vm *vm, vpn_t vpn, u32 nr, bool lock)
+{
+	must(vpn.val + nr <= vm->nr_pages && lock);
+	return -ENOSYS;
+}
+
+int vm_move(struct vm *vm, vpn_t from, vpn_t to)
+{
+	must(from.val < vm->nr_pages && to.val < vm->nr_pages);
+	return -ENOSYS;
+}
+
+int vm_remap(struct vm *vm, vpn_t from, vpn_t to, u32 nr)
+{
+	must(from.val + nr <= vm->nr_pages && to.val + nr <= vm->nr_pages);
+	return -ENOSYS;
+}
+
 int vm_resident(struct vm *vm, vpn_t vpn, u32 nr, u8 *present)
 {
 	must(vpn.val + nr <= vm->nr_pages && nr <= VM_RESIDENT_MAX);

@@ -99,6 +99,7 @@ static struct machine good_machine(void)
 		.proc = true,
 		.seccomp_available = true,
 		.limit_as_bytes = UINT64_MAX,
+		.limit_data_bytes = UINT64_MAX,
 		.limit_nofile = 1024,
 		.shim = "/lib/libweir-preload.so",
 		.allocator = { "/lib/libjemalloc.so.2", "/lib/libmimalloc.so.2" },
@@ -151,6 +152,9 @@ static void test_judge_session(void)
 	expect_finding(&machine, true, "limit_as", "1048576 MiB", "ulimit -v unlimited");
 	machine = good_machine();
 	machine.window_error = ENOMEM;
+	machine.limit_data_bytes = 1ull << 30;
+	expect_finding(&machine, true, "limit_data", "1024 MiB", "ulimit -d unlimited");
+	machine.limit_data_bytes = UINT64_MAX;
 	machine.overcommit = 2;
 	expect_finding(&machine, true, "window", "cannot be reserved", "vm.overcommit_memory=0");
 	machine = good_machine();

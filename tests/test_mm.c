@@ -492,6 +492,112 @@ static void test_threads_map_and_unmap_under_reclaim(void)
 	teardown();
 }
 
+enum { MOVE_PAGES = 300, MOVE_TAIL = 20 };
+
+/* Page i is untouched, dirty, clean or swapped out, by turns. */
+static u64 *mixed_pages(void)
+{
+	u64 *m = map_pages(MOVE_PAGES), sum = 0;
+
+	for (u32 i = 0; i < MOVE_PAGES; i++) {
+		if (i % 4)
+			fill_page(m + i * WORDS, i);
+	}
+	mm_pageout(&mm, vpn_of(m), MOVE_PAGES);
+	for (u32 i = 0; i < MOVE_PAGES; i++) {
+		if (i % 4 == 1)
+			m[i * WORDS] += 0; /* a write: comes back dirty */
+		else if (i % 4 == 2)
+			sum += m[i * WORDS + 1];
+	}
+	expect(!mm_is_adopted(&mm) || sum != 1);
+	return m;
+}
+
+static bool mixed_is(const u64 *m, u32 i)
+{
+	static const u64 zeros[WORDS];
+
+	return i % 4 && i < MOVE_PAGES ? page_is(m + i * WORDS, i) : !memcmp(m + i * WORDS, zeros, PAGE_SIZE);
+}
+
+static void move_mixed(bool adopt, bool keep)
+{
+	u32 extra = keep ? 0 : MOVE_TAIL;
+	u64 *m, *to;
+
+	setup("zram");
+	if (adopt)
+		expect_eq(mm_adopt(&mm), 0);
+	m = mixed_pages();
+	to = map_pages(MOVE_PAGES + extra);
+	fill_page(to, 77); /* goes */
+	expect_eq(mm_move(&mm, vpn_of(m), MOVE_PAGES, vpn_of(to), MOVE_PAGES + extra, keep), 0);
+	expect_eq(mm_is_adopted(&mm), adopt);
+	/* Nothing of it may have gone to the device for the move. */
+	for (u32 i = 0; i < MOVE_PAGES + extra; i++)
+		expect(mixed_is(to, i));
+	expect_eq(mm_is_free(&mm, vpn_of(m), MOVE_PAGES), !keep);
+	for (u32 i = 0; keep && i < MOVE_PAGES; i++)
+		expect_eq(m[i * WORDS + 1], 0);
+	expect_eq(mm_pageout(&mm, vpn_of(to), MOVE_PAGES) > 0, adopt);
+	for (u32 i = 0; i < MOVE_PAGES + extra; i++)
+		expect(mixed_is(to, i));
+	teardown();
+}
+
+static void test_moved_pages_keep_their_contents(void)
+{
+	for (int i = 0; i < 4; i++)
+		move_mixed(i % 2, i / 2);
+}
+
+static void test_a_move_of_what_is_not_one_mapping_is_refused(void)
+{
+	u64 *m, *to;
+
+	setup("zram");
+	m = map_pages(16);
+	to = map_pages(32);
+	expect_eq(mm_protect(&mm, (vpn_t){ vpn_of(m).val + 8 }, 8, VM_READ), 0);
+	fill_page(to, 5);
+	expect_eq(mm_move(&mm, vpn_of(m), 16, vpn_of(to), 32, false), -EFAULT);
+	expect(page_is(to, 5));
+	expect_eq(mm_move(&mm, (vpn_t){ vpn_of(to).val + 100 }, 1, vpn_of(to), 1, false), -EFAULT);
+	teardown();
+}
+
+static void test_locked_pages_stay(void)
+{
+	u8 present[16];
+	u64 *m, *big;
+
+	setup("zram");
+	m = map_pages(16);
+	big = map_pages(REGION_PAGES);
+	for (u32 i = 0; i < 16; i++)
+		fill_page(m + i * WORDS, i);
+	expect_eq(mm_lock(&mm, vpn_of(m), 16), 0);
+	for (u32 i = 0; i < REGION_PAGES; i++)
+		fill_page(big + i * WORDS, i);
+	expect_eq(mm_pageout(&mm, vpn_of(m), 16), 0);
+	expect_eq(vm_resident(&mm.vm, vpn_of(m), 16, present), 0);
+	for (u32 i = 0; i < 16; i++)
+		expect(present[i] && page_is(m + i * WORDS, i));
+	/* Half of the limit and no more. */
+	expect_eq(mm_lock(&mm, vpn_of(big), LIMIT_PAGES / 2), -EAGAIN);
+	expect_eq(mm_unlock(&mm, vpn_of(m), 16), 0);
+	expect_eq(mm_pageout(&mm, vpn_of(m), 16), 16);
+	expect(page_is(m + 3 * WORDS, 3));
+	/* Locked, a range can be dropped and unmapped still. */
+	expect_eq(mm_lock(&mm, vpn_of(m), 16), 0);
+	mm_drop(&mm, vpn_of(m), 8);
+	expect_eq(m[3 * WORDS + 1], 0);
+	expect_eq(mm_unmap(&mm, vpn_of(m), 16), 0);
+	expect_eq(atomic64_read(&mm.areas.nr_locked), 0);
+	teardown();
+}
+
 static void run_all(void)
 {
 	static const char *const methods[] = { "auto", "move", "copy" }, *const policies[] = { "direct", "cached" };
@@ -510,6 +616,9 @@ static void run_all(void)
 	run_test(test_full_swap_is_out_of_memory_and_loses_nothing);
 	run_test(test_threads_verify_every_page_under_reclaim);
 	run_test(test_threads_map_and_unmap_under_reclaim);
+	run_test(test_moved_pages_keep_their_contents);
+	run_test(test_a_move_of_what_is_not_one_mapping_is_refused);
+	run_test(test_locked_pages_stay);
 }
 
 static bool method_works(enum vm_method m)

@@ -47,6 +47,8 @@ victim_runs fork-storm 48 16
 victim_runs signals 64 16
 victim_runs mappings 64 16
 victim_runs close-all 64 16
+victim_runs own-heap 64 16
+victim_runs limits 32 16
 
 # --resident alone: the compressed part may grow, the rest obeys.
 if timeout 120 "$weir" run --resident 16M --stats=json -- "$victim" work 96 >"$tmp/out" 2>"$tmp/err"; then

@@ -11,6 +11,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -213,6 +214,10 @@ static void fork_late(size_t mib)
 	fill(m, mib << 8, 9, 16);
 	pid = fork();
 	if (pid == 0) {
+		sigset_t mask;
+
+		/* What was blocked on the way is not any more. */
+		expect(!pthread_sigmask(SIG_SETMASK, NULL, &mask) && !sigismember(&mask, SIGTERM));
 		verify(m, mib << 8, 9, 16);
 		_exit(0);
 	}
@@ -220,6 +225,54 @@ static void fork_late(size_t mib)
 	verify(m, mib << 8, 9, 16);
 	expect(waitpid(pid, &status, 0) == pid && status == 0);
 	verify(m, mib << 8, 9, 16);
+}
+
+/* A program with an allocator of its own. */
+static void own_heap(size_t mib)
+{
+	unsigned long *m = sbrk(0);
+
+	m = sbrk((intptr_t)(-(uintptr_t)m % PAGE)) == (void *)-1 ? NULL : sbrk(0);
+	expect(m && sbrk((intptr_t)mib << 20) == m);
+	fill(m, mib << 8, 3, 16);
+	verify(m, mib << 8, 3, 16);
+	expect(sbrk(-((intptr_t)mib << 19)) == (char *)m + (mib << 20));
+	verify(m, mib << 7, 3, 16);
+	expect(!brk((char *)m + (mib << 20)));
+	for (size_t i = (mib << 7) * WORDS; i < (mib << 8) * WORDS; i++)
+		expect(!m[i]);
+	expect(!brk(m) && sbrk(0) == (void *)m);
+	expect(!brk((void *)8) && sbrk(0) == (void *)m);
+	errno = 0;
+	expect(sbrk(INTPTR_MAX) == (void *)-1 && errno == ENOMEM);
+}
+
+/* Limits that a program sets itself count what it has, and not what weir has reserved. */
+static void limits(size_t mib)
+{
+	const int resources[] = { RLIMIT_AS, RLIMIT_DATA };
+	struct rlimit old, limit, now;
+	char *m[64];
+
+	work(mib, 16);
+	for (int r = 0; r < 2; r++) {
+		int n = 0;
+
+		expect(!getrlimit(resources[r], &old) && old.rlim_cur == RLIM_INFINITY);
+		limit = (struct rlimit){ (rlim_t)(16 * mib) << 20, old.rlim_max };
+		expect(!setrlimit(resources[r], &limit));
+		expect(!getrlimit(resources[r], &now) && now.rlim_cur == limit.rlim_cur &&
+		       now.rlim_max == limit.rlim_max);
+		for (; n < 64; n++) {
+			m[n] = mmap(NULL, mib << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			if (m[n] == MAP_FAILED)
+				break;
+		}
+		expect(n > 2 && n <= 16 && errno == ENOMEM);
+		while (n--)
+			expect(!munmap(m[n], mib << 20));
+		expect(!setrlimit(resources[r], &old));
+	}
 }
 
 static void *storm_main(void *arg)
@@ -275,12 +328,15 @@ static void on_signal(int sig)
 /* Everything blocked, handlers on every signal: faults are served all the same, and stray accesses arrive. */
 static void signals(size_t mib)
 {
-	struct sigaction action = { .sa_handler = on_signal };
+	struct sigaction action = { .sa_handler = on_signal }, was;
 	char *stray = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	sigset_t all, old;
 	int sig;
 
 	sigfillset(&action.sa_mask);
+	sigaction(SIGSEGV, &action, NULL);
+	expect(!sigaction(SIGSEGV, NULL, &was) && was.sa_handler == on_signal);
+	expect(signal(SIGSEGV, SIG_DFL) == on_signal && signal(SIGSEGV, on_signal) == SIG_DFL);
 	sigaction(SIGSEGV, &action, NULL);
 	sigaction(SIGBUS, &action, NULL);
 	sigfillset(&all);
@@ -366,6 +422,10 @@ int main(int argc, char **argv)
 		fork_early(mib);
 	else if (!strcmp(mode, "fork-late"))
 		fork_late(mib);
+	else if (!strcmp(mode, "own-heap"))
+		own_heap(mib);
+	else if (!strcmp(mode, "limits"))
+		limits(mib);
 	else if (!strcmp(mode, "fork-storm"))
 		fork_storm(mib);
 	else if (!strcmp(mode, "signals"))

@@ -30,18 +30,14 @@ void os_release(void *addr, size_t bytes)
 	sys3(SYS_madvise, addr, bytes, MADV_DONTNEED);
 }
 
-void os_release_ranges(const struct iovec *ranges, u32 nr)
+u32 os_release_ranges(const struct iovec *ranges, u32 nr)
 {
-	long done = 0;
-	u32 i = 0;
+	long done = nr > 1 ? sys5(SYS_process_madvise, PIDFD_SELF_THREAD_GROUP, ranges, nr, MADV_DONTNEED, 0) : 0;
+	u32 gone = 0;
 
-	if (nr > 1)
-		done = sys5(SYS_process_madvise, PIDFD_SELF_THREAD_GROUP, ranges, nr, MADV_DONTNEED, 0);
-	/* Ranges that older kernels, or a filter, refuse to take together go one by one. */
-	for (; i < nr && done >= (long)ranges[i].iov_len; i++)
-		done -= (long)ranges[i].iov_len;
-	for (; i < nr; i++)
-		os_release(ranges[i].iov_base, ranges[i].iov_len);
+	for (; gone < nr && done >= (long)ranges[gone].iov_len; gone++)
+		done -= (long)ranges[gone].iov_len;
+	return gone;
 }
 
 void os_unreserve(void *addr, size_t bytes)

@@ -17,8 +17,11 @@ void *os_reserve(size_t bytes);
 /* Gives physical pages back, the range stays and reads as zero again. */
 void os_release(void *addr, size_t bytes);
 
-/* The same for many ranges, with one flush of the TLBs where the kernel can (Linux 6.15). */
-void os_release_ranges(const struct iovec *ranges, u32 nr);
+/*
+ * The same for many ranges by one call, with one flush of the TLBs (Linux 6.15). Returns how many of the first are
+ * done: older kernels, or a filter, refuse.
+ */
+u32 must_check os_release_ranges(const struct iovec *ranges, u32 nr);
 
 void os_unreserve(void *addr, size_t bytes);
 

@@ -146,6 +146,7 @@ static void probe_limits(struct machine *machine)
 	else
 		munmap(window, WINDOW_SPACE_BYTES);
 	machine->limit_as_bytes = soft_limit(RLIMIT_AS);
+	machine->limit_data_bytes = soft_limit(RLIMIT_DATA);
 	machine->limit_nofile = soft_limit(RLIMIT_NOFILE);
 	machine->overcommit = read_sysctl("/proc/sys/vm/overcommit_memory");
 }
@@ -254,6 +255,12 @@ static void judge_limits(const struct machine *machine, struct findings *finding
 			    "the limit of address space (RLIMIT_AS) is %llu MiB, and weir needs 1.1 TiB of it",
 			    (unsigned long long)(machine->limit_as_bytes >> 20));
 		finding_say(finding, fix, "run `ulimit -v unlimited` first");
+	} else if (machine->window_error && machine->limit_data_bytes < WINDOW_SPACE_BYTES) {
+		finding = finding_add(findings, "limit_data", true);
+		finding_say(finding, what,
+			    "the limit of data (RLIMIT_DATA) is %llu MiB, and weir reserves more, to use little of it",
+			    (unsigned long long)(machine->limit_data_bytes >> 20));
+		finding_say(finding, fix, "run `ulimit -d unlimited` first");
 	} else if (machine->window_error) {
 		finding = finding_add(findings, "window", true);
 		finding_say(finding, what, "1.1 TiB of address space cannot be reserved: %s",

@@ -35,7 +35,7 @@ struct machine {
 
 	char thp[32]; /* always, madvise, never; empty: not there */
 	int overcommit; /* vm.overcommit_memory; -1: unknown */
-	u64 limit_as_bytes, limit_nofile; /* soft limits; UINT64_MAX: none */
+	u64 limit_as_bytes, limit_data_bytes, limit_nofile; /* soft limits; UINT64_MAX: none */
 	int window_error; /* errno of reserving the address space that the window takes; 0: works */
 	u64 swap_bytes; /* of the kernel */
 	bool swap_zram;

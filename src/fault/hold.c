@@ -3,10 +3,16 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/mman.h>
 
 #include "base/syscall.h"
 #include "fault/gate.h"
 #include "mm/fault.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
 
 /* Before adoption the kernel serves first touches: make it. An atomic OR of nothing is a write that changes nothing. */
 static void touch_page(struct mm *mm, vpn_t vpn, bool write)
@@ -42,10 +48,27 @@ static int fault_in(struct mm *mm, vpn_t vpn, bool write)
 	}
 }
 
+/*
+ * A file may end before what the program has mapped of it: the kernel is asked, as whoever holds a page may touch it.
+ * What is not readable but writable x86 makes readable. Kernels before 5.14 cannot tell, and are believed to have let
+ * us.
+ */
+static int ask_foreign(struct mm *mm, vpn_t vpn)
+{
+	uintptr_t addr = vm_address(&mm->vm, vpn);
+	long ret = sys3(SYS_madvise, addr, PAGE_SIZE, MADV_POPULATE_READ);
+
+	if (ret == -EINVAL)
+		ret = sys3(SYS_madvise, addr, PAGE_SIZE, MADV_POPULATE_WRITE);
+	return ret && !sys3(SYS_madvise, addr, 0, MADV_POPULATE_READ) ? -EFAULT : 0;
+}
+
 static int hold_page(struct mm *mm, vpn_t vpn, bool write)
 {
-	int ret;
+	int ret = mm_is_foreign(mm, vpn) && mm_may_access(mm, vpn, write) ? ask_foreign(mm, vpn) : 0;
 
+	if (ret)
+		return ret;
 	do {
 		bool adopted = mm_is_adopted(mm);
 

@@ -90,6 +90,9 @@ enum signal_outcome fault_signal(struct mm *mm, const siginfo_t *info, void *uco
 	case FAULT_UNMAPPED:
 		send_segv(info, uc);
 		break;
+	case FAULT_FOREIGN:
+		outcome = SIGNAL_NOT_OURS;
+		break;
 	case FAULT_OOM:
 		die_out_of_memory(mm, out_of_memory);
 	case FAULT_IO_ERROR:

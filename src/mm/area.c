@@ -37,7 +37,7 @@ __attribute__((no_sanitize("thread"))) static u32 area_index(const struct area *
  * Reads the array while it may be changing. What comes out of a torn read is thrown away, as seq has moved; the array
  * itself never does, and the index stays within AREAS_MAX. Writer: seq odd (full barrier), change, seq even (release).
  */
-__attribute__((no_sanitize("thread"))) bool area_find(struct area_set *set, vpn_t vpn, struct area *area, u32 *seq)
+__attribute__((no_sanitize("thread"))) bool area_next(struct area_set *set, vpn_t vpn, struct area *area, u32 *seq)
 {
 	for (;;) {
 		u32 before = atomic32_load_acquire(&set->seq);
@@ -50,7 +50,7 @@ __attribute__((no_sanitize("thread"))) bool area_find(struct area_set *set, vpn_
 		}
 		nr = atomic32_read(&set->nr);
 		i = area_index(set->areas, nr, vpn.val);
-		found = i < nr && set->areas[i].start <= vpn.val;
+		found = i < nr;
 		if (found)
 			*area = set->areas[i];
 		atomic_full_barrier(); /* the reads above come before the second look at seq */
@@ -59,6 +59,11 @@ __attribute__((no_sanitize("thread"))) bool area_find(struct area_set *set, vpn_
 			return found;
 		}
 	}
+}
+
+bool area_find(struct area_set *set, vpn_t vpn, struct area *area, u32 *seq)
+{
+	return area_next(set, vpn, area, seq) && area->start <= vpn.val;
 }
 
 bool area_unchanged(struct area_set *set, u32 seq)
@@ -120,7 +125,8 @@ bool area_is_mapped(const struct area_set *set, vpn_t start, u32 nr)
 	return at >= end;
 }
 
-u64 area_accessible(const struct area_set *set, vpn_t start, u32 nr)
+/* Pages of the range that are locked, or those that are accessible. */
+static u64 count_range(const struct area_set *set, vpn_t start, u32 nr, bool locked)
 {
 	u32 nr_areas = atomic32_read(&set->nr), end = start.val + nr;
 	u64 sum = 0;
@@ -128,10 +134,20 @@ u64 area_accessible(const struct area_set *set, vpn_t start, u32 nr)
 	for (u32 i = area_index(set->areas, nr_areas, start.val); i < nr_areas && set->areas[i].start < end; i++) {
 		const struct area *a = &set->areas[i];
 
-		if (area_counts(a->prot))
+		if (locked ? a->prot & VM_LOCKED : area_counts(a->prot))
 			sum += min_u64(a->end, end) - max_u64(a->start, start.val);
 	}
 	return sum;
+}
+
+u64 area_accessible(const struct area_set *set, vpn_t start, u32 nr)
+{
+	return count_range(set, start, nr, false);
+}
+
+u64 area_locked(const struct area_set *set, vpn_t start, u32 nr)
+{
+	return count_range(set, start, nr, true);
 }
 
 /* Replaces areas [first, first + gone) by `nr_new` others. */
@@ -178,27 +194,63 @@ static int area_replace(struct area_set *set, u32 start, u32 end, const struct a
 	return 0;
 }
 
+/* What an area of this kind, or none, over the range does to the counts. Context: before the change. */
+struct counts {
+	u64 accessible, locked;
+};
+
+static struct counts counts_change(const struct area_set *set, vpn_t start, u32 nr, unsigned int prot)
+{
+	return (struct counts){
+		.accessible = (area_counts(prot) ? nr : 0) - count_range(set, start, nr, false),
+		.locked = (prot & VM_LOCKED ? nr : 0) - count_range(set, start, nr, true),
+	};
+}
+
+static void counts_apply(struct area_set *set, struct counts c)
+{
+	set->nr_accessible += c.accessible;
+	if (c.locked)
+		atomic64_fetch_add(&set->nr_locked, c.locked);
+}
+
 int area_set_range(struct area_set *set, vpn_t start, u32 nr, unsigned int prot)
 {
 	struct area middle = { start.val, start.val + nr, prot };
-	u64 before = area_accessible(set, start, nr);
+	struct counts change = counts_change(set, start, nr, prot);
 	int ret;
 
 	must(nr > 0 && mutex_is_locked(&set->lock));
 	ret = area_replace(set, middle.start, middle.end, &middle);
 	if (!ret)
-		set->nr_accessible += (area_counts(prot) ? nr : 0) - before;
+		counts_apply(set, change);
 	return ret;
 }
 
 int area_clear_range(struct area_set *set, vpn_t start, u32 nr)
 {
-	u64 before = area_accessible(set, start, nr);
+	struct counts change = counts_change(set, start, nr, VM_NONE);
 	int ret;
 
 	must(nr > 0 && mutex_is_locked(&set->lock));
 	ret = area_replace(set, start.val, start.val + nr, NULL);
 	if (!ret)
-		set->nr_accessible -= before;
+		counts_apply(set, change);
 	return ret;
+}
+
+int area_change_range(struct area_set *set, vpn_t start, u32 nr, unsigned int clear, unsigned int add)
+{
+	u32 end = start.val + nr, seq;
+	struct area a;
+
+	for (u32 at = start.val; at < end && area_next(set, (vpn_t){ at }, &a, &seq) && a.start < end; at = a.end) {
+		u32 from = (u32)max_u64(a.start, start.val), to = (u32)min_u64(a.end, end);
+		unsigned int prot = (a.prot & ~clear) | add;
+		int ret = prot == a.prot ? 0 : area_set_range(set, (vpn_t){ from }, to - from, prot);
+
+		if (ret)
+			return ret;
+	}
+	return 0;
 }

@@ -76,6 +76,8 @@ static enum fault_result do_anonymous_page(struct mm *mm, vpn_t vpn)
 
 	if (!area_find(&mm->areas, vpn, &area, &seq))
 		return FAULT_UNMAPPED;
+	if (area.prot & VM_FOREIGN)
+		return FAULT_FOREIGN;
 	run = populate_run(mm, vpn, &area);
 	if (run > 1 && !budget_try_charge(mm, run))
 		run = 1;

@@ -2,6 +2,7 @@
 #include "mm/fork.h"
 
 #include "base/mutation.h"
+#include "mm/area.h"
 #include "mm/mm.h"
 #include "mm/pte.h"
 #include "mm/reclaim.h"
@@ -70,6 +71,31 @@ static int fork_area(struct mm *mm, const struct area *area)
 	return ret;
 }
 
+/* What the program has set with madvise about a fork; and locks are not inherited. */
+static int fork_areas(struct mm *mm)
+{
+	struct area_set *set = &mm->areas;
+	struct area a;
+	int ret = 0;
+	u32 seq;
+
+	for (u32 at = 0; !ret && area_next(set, (vpn_t){ at }, &a, &seq); at = a.end) {
+		vpn_t start = { a.start };
+		u32 nr = a.end - a.start;
+
+		if (a.prot & VM_DONTFORK) {
+			ret = mm_clear_locked(mm, start, nr);
+			if (!ret)
+				ret = vm_protect_range(&mm->vm, start, nr, VM_NONE);
+			continue;
+		}
+		if (a.prot & VM_WIPEONFORK)
+			mm_drop_locked(mm, start, nr);
+		ret = area_change_range(set, start, nr, VM_LOCKED, VM_NONE);
+	}
+	return ret;
+}
+
 int mm_fork_child(struct mm *mm, struct mm_stats *stats)
 {
 	int ret = 0;
@@ -84,6 +110,8 @@ int mm_fork_child(struct mm *mm, struct mm_stats *stats)
 			ret = fork_area(mm, &mm->areas.areas[i]);
 		atomic64_set(&mm->nr_held, 0);
 	}
+	if (!ret)
+		ret = fork_areas(mm);
 	fork_end(mm);
 	return ret;
 }

@@ -8,6 +8,7 @@
 #include "mm/fault.h"
 #include "mm/frames.h"
 #include "mm/lru.h"
+#include "mm/move.h"
 #include "mm/pte.h"
 #include "mm/readahead.h"
 #include "mm/reclaim.h"
@@ -16,7 +17,8 @@
 enum {
 	ZAP_RUN = VM_RUN_MAX,
 	STEAL_MIN = 8, /* neighbours: below that, one call for each costs more than a copy */
-	HELD_SHIFT = 1, /* at most half of the limit may be held */
+	HELD_SHIFT = 1, /* at most half of what is not locked may be held */
+	LOCKED_SHIFT = 1, /* at most half of the limit may be locked */
 	SWAPOFF_PASSES_MAX = 1000,
 	DEFAULT_SWAP_SHIFT = 5,
 };
@@ -195,8 +197,7 @@ static void zap_range(struct mm *mm, vpn_t start, u32 nr)
 	}
 }
 
-/* Context: areas.lock held. */
-static void drop_locked(struct mm *mm, vpn_t start, u32 nr)
+void mm_drop_locked(struct mm *mm, vpn_t start, u32 nr)
 {
 	if (mm_is_adopted(mm))
 		zap_range(mm, start, nr);
@@ -211,7 +212,7 @@ void mm_drop(struct mm *mm, vpn_t start, u32 nr)
 		return;
 	}
 	mutex_lock(&mm->areas.lock);
-	drop_locked(mm, start, nr);
+	mm_drop_locked(mm, start, nr);
 	mutex_unlock(&mm->areas.lock);
 }
 
@@ -236,18 +237,33 @@ static int restore_foreign(struct mm *mm, vpn_t start, u32 nr)
 	return ret;
 }
 
-/* Context: areas.lock held. Nothing is mapped at [start, start + nr) afterwards. */
-static int clear_locked(struct mm *mm, vpn_t start, u32 nr)
+int mm_clear_locked(struct mm *mm, vpn_t start, u32 nr)
 {
 	int ret;
 
 	if (area_is_free(&mm->areas, start, nr))
 		return 0;
 	ret = restore_foreign(mm, start, nr);
+	if (!ret && area_locked(&mm->areas, start, nr))
+		ret = vm_lock_range(&mm->vm, start, nr, false);
 	if (!ret)
 		ret = area_clear_range(&mm->areas, start, nr);
 	if (!ret)
-		drop_locked(mm, start, nr);
+		mm_drop_locked(mm, start, nr);
+	return ret;
+}
+
+/* The kernel's side of a mapping, then ours. Context: areas.lock held, nothing is mapped there. */
+static int set_locked(struct mm *mm, vpn_t start, u32 nr, unsigned int prot)
+{
+	int ret = vm_protect_range(&mm->vm, start, nr, prot & VM_ACCESS);
+
+	if (ret)
+		return ret;
+	ret = area_set_range(&mm->areas, start, nr, prot);
+	/* Without an area nobody would ever take the rights away again. */
+	if (ret)
+		must(!vm_protect_range(&mm->vm, start, nr, VM_NONE));
 	return ret;
 }
 
@@ -260,11 +276,9 @@ int mm_map_fixed(struct mm *mm, vpn_t start, u32 nr, unsigned int prot)
 	mutex_lock(&set->lock);
 	ret = adopt_for(mm, start, nr, prot);
 	if (!ret)
-		ret = clear_locked(mm, start, nr);
+		ret = mm_clear_locked(mm, start, nr);
 	if (!ret)
-		ret = vm_protect_range(&mm->vm, start, nr, prot);
-	if (!ret)
-		ret = area_set_range(set, start, nr, prot);
+		ret = set_locked(mm, start, nr, prot);
 	mutex_unlock(&set->lock);
 	return ret;
 }
@@ -279,13 +293,7 @@ int mm_map(struct mm *mm, u32 nr, u32 align, unsigned int prot, vpn_t *start)
 	if (area_find_gap(set, mm->vm.nr_pages, nr, align, start))
 		ret = adopt_for(mm, *start, nr, prot);
 	if (!ret)
-		ret = vm_protect_range(&mm->vm, *start, nr, prot);
-	if (!ret) {
-		ret = area_set_range(set, *start, nr, prot);
-		/* Without an area nobody would ever take the rights away again. */
-		if (ret)
-			must(!vm_protect_range(&mm->vm, *start, nr, VM_NONE));
-	}
+		ret = set_locked(mm, *start, nr, prot);
 	mutex_unlock(&set->lock);
 	return ret;
 }
@@ -297,23 +305,23 @@ int mm_unmap(struct mm *mm, vpn_t start, u32 nr)
 
 	must(nr > 0 && start.val + nr <= mm->vm.nr_pages);
 	mutex_lock(&set->lock);
-	ret = clear_locked(mm, start, nr);
+	ret = mm_clear_locked(mm, start, nr);
 	if (!ret)
 		ret = vm_protect_range(&mm->vm, start, nr, VM_NONE);
 	mutex_unlock(&set->lock);
 	return ret;
 }
 
-int mm_map_foreign(struct mm *mm, vpn_t start, u32 nr)
+int mm_map_foreign(struct mm *mm, vpn_t start, u32 nr, unsigned int prot)
 {
 	struct area_set *set = &mm->areas;
 	int ret;
 
 	must(nr > 0 && start.val + nr <= mm->vm.nr_pages);
 	mutex_lock(&set->lock);
-	ret = clear_locked(mm, start, nr);
+	ret = mm_clear_locked(mm, start, nr);
 	if (!ret)
-		ret = area_set_range(set, start, nr, VM_FOREIGN | VM_READ | VM_WRITE);
+		ret = area_set_range(set, start, nr, VM_FOREIGN | prot);
 	mutex_unlock(&set->lock);
 	return ret;
 }
@@ -336,7 +344,141 @@ int mm_protect(struct mm *mm, vpn_t start, u32 nr, unsigned int prot)
 	if (!ret)
 		ret = vm_protect_range(&mm->vm, start, nr, prot);
 	if (!ret)
-		ret = area_set_range(set, start, nr, prot);
+		ret = area_change_range(set, start, nr, VM_ACCESS, prot);
+	mutex_unlock(&set->lock);
+	return ret;
+}
+
+int mm_mark(struct mm *mm, vpn_t start, u32 nr, unsigned int clear, unsigned int add)
+{
+	int ret;
+
+	must(nr > 0 && !((clear | add) & VM_FOREIGN));
+	mutex_lock(&mm->areas.lock);
+	ret = area_change_range(&mm->areas, start, nr, clear, add);
+	mutex_unlock(&mm->areas.lock);
+	return ret;
+}
+
+int mm_lock(struct mm *mm, vpn_t start, u32 nr)
+{
+	struct area_set *set = &mm->areas;
+	int ret = -EAGAIN;
+	u64 locked;
+
+	must(nr > 0 && start.val + nr <= mm->vm.nr_pages);
+	mutex_lock(&set->lock);
+	locked = atomic64_read(&set->nr_locked) + nr - area_locked(set, start, nr);
+	if (locked <= smaller_limit(mm) >> LOCKED_SHIFT)
+		ret = vm_lock_range(&mm->vm, start, nr, true);
+	if (!ret)
+		ret = area_change_range(set, start, nr, VM_NONE, VM_LOCKED);
+	mutex_unlock(&set->lock);
+	return ret;
+}
+
+int mm_unlock(struct mm *mm, vpn_t start, u32 nr)
+{
+	int ret;
+
+	must(nr > 0 && start.val + nr <= mm->vm.nr_pages);
+	mutex_lock(&mm->areas.lock);
+	ret = vm_lock_range(&mm->vm, start, nr, false);
+	if (!ret)
+		ret = area_change_range(&mm->areas, start, nr, VM_LOCKED, VM_NONE);
+	mutex_unlock(&mm->areas.lock);
+	return ret;
+}
+
+/* ---- mremap ---- */
+
+/* One area over the range: its rights and marks in *prot. */
+static bool is_one_area(struct mm *mm, vpn_t start, u32 nr, unsigned int *prot)
+{
+	struct area a;
+	u32 seq;
+
+	if (!area_find(&mm->areas, start, &a, &seq) || a.end < start.val + nr)
+		return false;
+	*prot = a.prot;
+	return !(a.prot & VM_FOREIGN);
+}
+
+static int shift_pages(struct mm *mm, vpn_t from, vpn_t to, u32 nr)
+{
+	return mm_is_adopted(mm) ? move_pages(mm, from, to, nr) : vm_remap(&mm->vm, from, to, nr);
+}
+
+/*
+ * Between two ranges that are accessible meanwhile, the new one with its own rights afterwards. After a failure all is
+ * where it was, unless the kernel refuses that, too.
+ */
+static int move_contents(struct mm *mm, vpn_t from, vpn_t to, u32 nr, unsigned int prot)
+{
+	bool shifted = false;
+	int ret = 0;
+
+	/* The kernel moves nothing between a locked and an unlocked mapping. */
+	if (prot & VM_LOCKED)
+		ret = vm_lock_range(&mm->vm, from, nr, false);
+	if (!ret)
+		ret = vm_protect_range(&mm->vm, from, nr, VM_READ | VM_WRITE);
+	if (!ret)
+		ret = vm_protect_range(&mm->vm, to, nr, VM_READ | VM_WRITE);
+	if (!ret) {
+		ret = shift_pages(mm, from, to, nr);
+		shifted = !ret || mm_is_adopted(mm); /* vm_remap takes back what it has done */
+	}
+	if (!ret)
+		ret = vm_protect_range(&mm->vm, to, nr, prot & VM_ACCESS);
+	if (ret) {
+		if (shifted)
+			(void)!shift_pages(mm, to, from, nr);
+		(void)!vm_protect_range(&mm->vm, from, nr, prot & VM_ACCESS);
+		if (prot & VM_LOCKED)
+			(void)!vm_lock_range(&mm->vm, from, nr, true);
+	}
+	return ret;
+}
+
+/* The old range, when its contents have gone: it stays, unlocked, or it goes. */
+static int move_finish(struct mm *mm, vpn_t from, u32 nr, unsigned int prot, bool keep_from)
+{
+	int ret;
+
+	if (keep_from) {
+		ret = vm_protect_range(&mm->vm, from, nr, prot & VM_ACCESS);
+		return ret ? ret : area_change_range(&mm->areas, from, nr, VM_LOCKED, VM_NONE);
+	}
+	ret = mm_clear_locked(mm, from, nr);
+	return ret ? ret : vm_protect_range(&mm->vm, from, nr, VM_NONE);
+}
+
+int mm_move(struct mm *mm, vpn_t from, u32 nr, vpn_t to, u32 new_nr, bool keep_from)
+{
+	struct area_set *set = &mm->areas;
+	u32 moved = (u32)min_u64(nr, new_nr);
+	unsigned int prot;
+	int ret = -EFAULT;
+
+	must(nr > 0 && new_nr > 0 && from.val + nr <= mm->vm.nr_pages && to.val + new_nr <= mm->vm.nr_pages);
+	must(to.val >= from.val + nr || from.val >= to.val + new_nr);
+	mutex_lock(&set->lock);
+	if (is_one_area(mm, from, nr, &prot))
+		ret = new_nr > nr ? adopt_for(mm, (vpn_t){ to.val + nr }, new_nr - nr, prot) : 0;
+	if (!ret)
+		ret = mm_clear_locked(mm, to, new_nr);
+	if (!ret)
+		ret = area_set_range(set, to, new_nr, prot);
+	if (!ret && new_nr > nr)
+		ret = vm_protect_range(&mm->vm, (vpn_t){ to.val + nr }, new_nr - nr, prot & VM_ACCESS);
+	if (!ret)
+		ret = move_contents(mm, from, to, moved, prot);
+	/* Too late to give up: where the kernel does not lock the new place, it is not locked. */
+	if (!ret && (prot & VM_LOCKED) && vm_lock_range(&mm->vm, to, new_nr, true))
+		ret = area_change_range(set, to, new_nr, VM_LOCKED, VM_NONE);
+	if (!ret)
+		ret = move_finish(mm, from, nr, prot, keep_from);
 	mutex_unlock(&set->lock);
 	return ret;
 }
@@ -353,12 +495,20 @@ bool mm_is_mapped(struct mm *mm, vpn_t start, u32 nr)
 
 bool mm_is_free(struct mm *mm, vpn_t start, u32 nr)
 {
-	bool is_free;
+	struct area area;
 
-	mutex_lock(&mm->areas.lock);
-	is_free = area_is_free(&mm->areas, start, nr);
-	mutex_unlock(&mm->areas.lock);
-	return is_free;
+	return !mm_next_area(mm, start, nr, &area);
+}
+
+bool mm_next_area(struct mm *mm, vpn_t start, u32 nr, struct area *area)
+{
+	u32 seq;
+
+	if (!nr || !area_next(&mm->areas, start, area, &seq) || area->start >= start.val + nr)
+		return false;
+	area->start = (u32)max_u64(area->start, start.val);
+	area->end = (u32)min_u64(area->end, start.val + nr);
+	return true;
 }
 
 bool mm_prot_of(struct mm *mm, vpn_t vpn, unsigned int *prot)
@@ -515,7 +665,7 @@ static int adopt_for(struct mm *mm, vpn_t start, u32 nr, unsigned int prot)
 {
 	u64 accessible = mm->areas.nr_accessible - area_accessible(&mm->areas, start, nr);
 
-	if (prot != VM_NONE)
+	if (area_counts(prot))
 		accessible += nr;
 	if (mm_is_adopted(mm) || accessible + mm->budget.reserve + frames_nr_plain(mm) <= smaller_limit(mm))
 		return 0;
@@ -526,7 +676,9 @@ static int adopt_for(struct mm *mm, vpn_t start, u32 nr, unsigned int prot)
 
 u64 mm_hold_most(const struct mm *mm)
 {
-	return smaller_limit(mm) >> HELD_SHIFT;
+	u64 locked = atomic64_read(&mm->areas.nr_locked), limit = smaller_limit(mm);
+
+	return (limit - min_u64(locked, limit)) >> HELD_SHIFT;
 }
 
 u64 mm_hold_room(const struct mm *mm)
@@ -538,13 +690,15 @@ u64 mm_hold_room(const struct mm *mm)
 
 int mm_hold_page(struct mm *mm, vpn_t vpn, bool write)
 {
-	if (!mm_may_access(mm, vpn, write))
+	unsigned int prot;
+
+	if (!mm_prot_of(mm, vpn, &prot) || !(prot & (write ? VM_WRITE : VM_READ)))
 		return -EFAULT;
 	/*
 	 * The caller has touched it, so before adoption the kernel has it, and adoption finds it there with its hold.
 	 * Adopted since the look at the flag: the PTE says present or swapped, and is believed.
 	 */
-	if (!pte_hold(mm, vpn, write, !mm_is_adopted(mm) || mm_is_foreign(mm, vpn)))
+	if (!pte_hold(mm, vpn, write, !mm_is_adopted(mm) || (prot & VM_FOREIGN)))
 		return -EAGAIN;
 	if (atomic64_fetch_add(&mm->nr_held, 1) < mm_hold_most(mm))
 		return 0;

@@ -41,9 +41,9 @@ int must_check mm_map_fixed(struct mm *mm, vpn_t start, u32 nr, unsigned int pro
 
 /*
  * Gives a range up to the kernel: the caller maps something that is not anonymous private memory there. It stays taken
- * until mm_unmap or mm_map_fixed make it ours again.
+ * until mm_unmap or mm_map_fixed make it ours again. `prot` is what it will be, for who wants to touch it.
  */
-int must_check mm_map_foreign(struct mm *mm, vpn_t start, u32 nr);
+int must_check mm_map_foreign(struct mm *mm, vpn_t start, u32 nr, unsigned int prot);
 bool mm_is_foreign(struct mm *mm, vpn_t vpn);
 
 int must_check mm_unmap(struct mm *mm, vpn_t start, u32 nr);
@@ -51,9 +51,35 @@ int must_check mm_unmap(struct mm *mm, vpn_t start, u32 nr);
 /* Changes the rights. -ENOMEM: not all of it is mapped. */
 int must_check mm_protect(struct mm *mm, vpn_t start, u32 nr, unsigned int prot);
 
-/* Is all of it mapped? Is nothing of it? */
+/*
+ * Sets and clears VM_WIPEONFORK and VM_DONTFORK of what is mapped in the range; of what is foreign also VM_LOCKED and
+ * the rights, when the kernel has changed them. 0 or -ENOMEM.
+ */
+int must_check mm_mark(struct mm *mm, vpn_t start, u32 nr, unsigned int clear, unsigned int add);
+
+/*
+ * mlock: pages that are in, or come in, do not leave before mm_unlock, and the kernel does not swap them. The caller
+ * brings them in. -EAGAIN: half of the limit would be locked; -ENOMEM, -EPERM: RLIMIT_MEMLOCK, as mlock says.
+ */
+int must_check mm_lock(struct mm *mm, vpn_t start, u32 nr);
+int must_check mm_unlock(struct mm *mm, vpn_t start, u32 nr);
+
+/*
+ * mremap: the mapping [from, from + nr), which is in one piece, goes to [to, to + new_nr), which does not overlap it
+ * and loses what it had. What of it goes on beyond nr reads as zero. With `keep_from` the old range stays, empty.
+ * -EFAULT: not one mapping of ours; -ENOMEM, or what the kernel said: the old range is as it was, the new one is empty.
+ */
+int must_check mm_move(struct mm *mm, vpn_t from, u32 nr, vpn_t to, u32 new_nr, bool keep_from);
+
+/* Is all of it mapped? Is nothing of it? The second is lockless, for any context. */
 bool mm_is_mapped(struct mm *mm, vpn_t start, u32 nr);
 bool mm_is_free(struct mm *mm, vpn_t start, u32 nr);
+
+/*
+ * What of [start, start + nr) is mapped first: the part of its area that lies in the range. False: nothing. Lockless,
+ * for any context.
+ */
+bool mm_next_area(struct mm *mm, vpn_t start, u32 nr, struct area *area);
 
 /* The rights of a page's mapping, false if there is none; may it be read, or written? Lockless, for any context. */
 bool mm_prot_of(struct mm *mm, vpn_t vpn, unsigned int *prot);
@@ -61,6 +87,13 @@ bool mm_may_access(struct mm *mm, vpn_t vpn, bool write);
 
 /* Drops the contents: the range reads as zero. */
 void mm_drop(struct mm *mm, vpn_t start, u32 nr);
+
+/*
+ * The same, and the end of whatever is mapped in a range: nothing is, afterwards, but the rights are as they were.
+ * Context: areas.lock held.
+ */
+void mm_drop_locked(struct mm *mm, vpn_t start, u32 nr);
+int must_check mm_clear_locked(struct mm *mm, vpn_t start, u32 nr);
 
 /* Writes out what can leave; returns how many pages left. */
 u64 mm_pageout(struct mm *mm, vpn_t start, u32 nr);
@@ -92,7 +125,8 @@ int must_check mm_manage_window(struct mm *mm);
 
 /*
  * Keeps one mapped page where it is. -EAGAIN: fault it in (handle_mm_fault) and try again; before adoption the page
- * must have been touched. -EFAULT: not mapped with these rights; -ENOMEM: half of the limit is held already.
+ * must have been touched. -EFAULT: not mapped with these rights; -ENOMEM: half of what the limit leaves unlocked is
+ * held already.
  * Lockless; callable with signals enabled.
  */
 int must_check mm_hold_page(struct mm *mm, vpn_t vpn, bool write);

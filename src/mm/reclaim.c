@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/mutation.h"
+#include "mm/area.h"
 #include "mm/budget.h"
 #include "mm/fault.h"
 #include "mm/frames.h"
@@ -34,13 +35,28 @@ struct reclaim_run {
 
 /* ---- choosing pages ---- */
 
+/*
+ * Held, or mlocked. mlock marks the area and then holds and releases each page; the PTE is locked here, so either the
+ * mark is seen, or mlock comes to this page after it has left, and brings it in again.
+ */
+static bool must_stay(struct mm *mm, vpn_t vpn, u64 pte)
+{
+	struct area area;
+	u32 seq;
+
+	if (pte_is_held(pte))
+		return !mutate(MUTATE_EVICT_HELD);
+	return atomic64_read(&mm->areas.nr_locked) && area_find(&mm->areas, vpn, &area, &seq) &&
+	       (area.prot & VM_LOCKED);
+}
+
 /* Locks a page if it may leave. */
 static bool victim_lock(struct mm *mm, vpn_t vpn, struct victim *v)
 {
 	if (!pte_trylock(mm, vpn, &v->pte))
 		return false;
 	v->vpn = vpn;
-	if (pte_is_present(v->pte) && (!pte_is_held(v->pte) || mutate(MUTATE_EVICT_HELD)) &&
+	if (pte_is_present(v->pte) && !must_stay(mm, vpn, v->pte) &&
 	    (!pte_is_under_writeback(v->pte) || mutate(MUTATE_DROP_UNWRITTEN)))
 		return true;
 	pte_unlock(mm, vpn, v->pte);

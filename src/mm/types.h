@@ -62,6 +62,7 @@ enum fault_result {
 	FAULT_DONE, /* the access may be repeated */
 	FAULT_RETRY, /* internal: look at the PTE again */
 	FAULT_UNMAPPED, /* no mapping there: the program's own error */
+	FAULT_FOREIGN, /* the program has mapped something else there, which raised the signal: its own affair */
 	FAULT_OOM, /* no page could be freed */
 	FAULT_IO_ERROR, /* the page's copy could not be read; it stays where it is */
 	FAULT_LOST, /* the kernel has lost a page that we hold for present */
@@ -105,7 +106,7 @@ struct lru {
 /* One mapping: [start, end) with the same access rights. */
 struct area {
 	u32 start, end;
-	u32 prot; /* enum vm_prot */
+	u32 prot; /* enum vm_prot, rights and the rest */
 };
 
 /* Sorted, disjoint areas. Writers hold `lock` and make `seq` odd meanwhile; readers need no lock (area.c). */
@@ -116,6 +117,7 @@ struct area_set {
 	struct area *areas;
 	u32 cursor; /* where the search for a gap goes on */
 	u64 nr_accessible; /* pages in areas with any right: what was handed out */
+	struct atomic64 nr_locked; /* pages in VM_LOCKED areas; readers need no lock: see page_may_leave() */
 };
 
 /* What a steal frame holds; written by the run's owner before the slot is published with the frame. */

@@ -24,6 +24,7 @@
 #include "mm/reclaim.h"
 #include "preload/env.h"
 #include "preload/mm.h"
+#include "preload/mm_internal.h"
 #include "preload/quiesce.h"
 #include "preload/shim.h"
 #include "preload/signals.h"
@@ -158,11 +159,15 @@ static void fork_child(void)
 	u64 mask = fork_mask;
 	int ret;
 
-	if (!atomic32_read(&forking_tid))
-		return; /* done at the system call already */
+	/* Done at the system call already, but for the mask: the SIGSYS handler's return has blocked all again. */
+	if (!atomic32_read(&forking_tid)) {
+		restore_signals(mask);
+		return;
+	}
 	atomic32_set(&forking_tid, 0);
 	threads_fork_end(true);
 	signals_fork_end(true);
+	lock_fork_child();
 	ret = mm_fork_child(&the_mm, &child_stats);
 	if (ret)
 		give_up("memory cannot be managed in a forked child", ret);
@@ -368,11 +373,13 @@ static void start(u64 memory, u64 resident)
 	signals_fetch = net_fetch;
 	signals_store = net_store;
 	signals_unmapped = is_unmapped;
+	limit_begin();
 	ret = mm_create(&the_mm, &cfg);
 	if (ret)
 		give_up("the window cannot be reserved: too little address space (ulimit -v), or its place is taken",
 			ret);
 	open_swap(&the_mm);
+	limit_end();
 	if (inherited) {
 		ret = signals_own(SIGSYS, on_sigsys, 0, SA_RESTART | SA_NODEFER);
 		if (!ret)

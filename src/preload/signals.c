@@ -378,7 +378,10 @@ static void on_routed(int sig, siginfo_t *info, void *ucontext)
 
 static bool wants_route(int sig, const struct signal_raw_action *act)
 {
-	return atomic32_read(&routing) && !action_is_plain(act) && (sig == SIGSEGV || !(act->flags & SA_ONSTACK));
+	if (action_is_plain(act))
+		return false;
+	/* SIGSEGV at all times, for what it says of holes. */
+	return sig == SIGSEGV || (atomic32_read(&routing) && !(act->flags & SA_ONSTACK));
 }
 
 /* The record is written, under record_lock, before the kernel may call on_routed(), which reads it. */
@@ -398,7 +401,7 @@ static long change_routed(int sig, const struct signal_raw_action *act, struct s
 		}
 		record_write_locked(&routes[sig - 1], &with);
 		with.handler = (uintptr_t)on_routed;
-		with.flags |= SA_ONSTACK | SA_SIGINFO;
+		with.flags |= SA_SIGINFO | (atomic32_read(&routing) ? SA_ONSTACK : 0);
 	}
 	ret = signal_raw_action(sig, act ? &with : NULL, old);
 	if (ret != 0 && route)
@@ -422,7 +425,7 @@ static long change_action(int sig, const struct signal_raw_action *act, struct s
 		allowed = *act;
 		allowed.mask = mask_allowed(allowed.mask);
 	}
-	if (!atomic32_read(&routing) || sig <= 0 || sig > SIGNAL_MAX)
+	if (sig <= 0 || sig > SIGNAL_MAX || !(atomic32_read(&routing) || sig == SIGSEGV))
 		return signal_raw_action(sig, act ? &allowed : NULL, old);
 	/* These only read the record; another thread of a vfork child's parent may have the lock. */
 	if (!act || signals_in_vfork_child())
@@ -440,7 +443,7 @@ void signals_route(void)
 
 	atomic32_set(&routing, 1);
 	for (int sig = 1; sig <= SIGNAL_MAX; sig++)
-		if (!signal_is_owned(sig) && signal_raw_action(sig, NULL, &act) == 0 && wants_route(sig, &act))
+		if (!signal_is_owned(sig) && change_routed(sig, NULL, &act) == 0 && wants_route(sig, &act))
 			must(change_routed(sig, &act, &old) == 0);
 	signals_unlock(&record_lock, mask);
 }

@@ -4,6 +4,8 @@
  * as these two, so no mask may block them and no handler may take them away. What the program asks for them is
  * recorded, reported back to it, and honoured by signals_chain() for signals that are not weir's.
  *
+ * A handler for SIGSEGV is installed as the program asks, behind a function that corrects si_code.
+ *
  * Two ways in: the exported libc functions in signals.c, and signals_call() for the calls that libc makes inside
  * itself and that the seccomp net traps. Until signals_init() all of it passes through to the kernel unchanged.
  */

@@ -45,7 +45,8 @@ void page_account_uncharge(struct page_account *account, u64 nr_pages)
 
 static void release_ranges(struct page_batch *batch)
 {
-	os_release_ranges(batch->ranges, batch->nr_ranges);
+	for (u32 i = os_release_ranges(batch->ranges, batch->nr_ranges); i < batch->nr_ranges; i++)
+		os_release(batch->ranges[i].iov_base, batch->ranges[i].iov_len);
 	batch->nr_ranges = 0;
 }
 

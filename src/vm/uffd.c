@@ -17,6 +17,13 @@
 #include "base/syscall.h"
 #include "vm/uffd_abi.h"
 
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
 enum {
 	MOVE_RETRIES_MAX = 1000, /* of EAGAIN: the kernel's word for "somebody else holds that page table" */
 	UFFD_FD_MIN = 900, /* out of the way of descriptors that programs count on */
@@ -370,6 +377,18 @@ int vm_resident(struct vm *vm, vpn_t vpn, u32 nr, u8 *present)
 	return pages_present(vm, vm_address(vm, vpn), nr, present);
 }
 
+/* Drops pages, locked ones too. Kernels before 5.18 must be asked to unlock them first. */
+static void zap(uintptr_t addr, u32 nr)
+{
+	size_t bytes = (size_t)nr << PAGE_SHIFT;
+
+	if (sys3(SYS_madvise, addr, bytes, MADV_DONTNEED) != -EINVAL ||
+	    sys3(SYS_madvise, addr, bytes, MADV_DONTNEED_LOCKED) == 0)
+		return;
+	sys2(SYS_munlock, addr, bytes);
+	must(sys3(SYS_madvise, addr, bytes, MADV_DONTNEED) == 0);
+}
+
 /* MOVE said that the page is absent, or the frame taken: look where the page is before that is believed. */
 static long steal_look(struct vm *vm, uintptr_t src, uintptr_t dst, long err)
 {
@@ -463,7 +482,66 @@ u32 vm_read_pages(struct vm *vm, const vpn_t *vpns, frame_t frame, u32 nr)
 void vm_zap(struct vm *vm, vpn_t vpn, u32 nr)
 {
 	must(vpn.val + nr <= vm->nr_pages);
-	sys3(SYS_madvise, vm_address(vm, vpn), (size_t)nr << PAGE_SHIFT, MADV_DONTNEED);
+	zap(vm_address(vm, vpn), nr);
+}
+
+int vm_lock_range(struct vm *vm, vpn_t vpn, u32 nr, bool lock)
+{
+	must(vpn.val + nr <= vm->nr_pages);
+	if (!lock)
+		return (int)sys2(SYS_munlock, vm_address(vm, vpn), (size_t)nr << PAGE_SHIFT);
+	return (int)sys3(SYS_mlock2, vm_address(vm, vpn), (size_t)nr << PAGE_SHIFT, MLOCK_ONFAULT);
+}
+
+/* A page that MOVE refuses: while it is write-protected the program cannot change it under the copy. */
+static long move_by_copy(struct vm *vm, uintptr_t src, uintptr_t dst)
+{
+	long ret = uffd_protect(vm, src, 1, true);
+
+	if (is_error(ret))
+		return ret;
+	ret = uffd_copy(vm, dst, src, 1, 0);
+	if (ret > 0)
+		zap(src, 1);
+	else
+		must(!is_error(uffd_protect(vm, src, 1, false)));
+	return ret;
+}
+
+int vm_move(struct vm *vm, vpn_t from, vpn_t to)
+{
+	uintptr_t src = vm_address(vm, from), dst = vm_address(vm, to);
+	long ret;
+
+	must(vm->registered && from.val < vm->nr_pages && to.val < vm->nr_pages);
+	ret = vm->method == VM_METHOD_MOVE ? steal_by_move(vm, src, dst, 1) : -EINVAL;
+	if (ret <= 0 && ret != -ENOENT)
+		ret = move_by_copy(vm, src, dst);
+	if (ret == -EFAULT)
+		ret = steal_look(vm, src, dst, -EBUSY);
+	return ret > 0 ? 0 : ret ? (int)ret : -EBUSY;
+}
+
+/* A call must stay within one of the kernel's mappings, of which there may be more than we know. */
+int vm_remap(struct vm *vm, vpn_t from, vpn_t to, u32 nr)
+{
+	u32 done = 0, step = nr;
+
+	while (done < nr) {
+		u32 now = (u32)min_u64(step, nr - done);
+		size_t bytes = (size_t)now << PAGE_SHIFT;
+		long ret = sys5(SYS_mremap, vm_address(vm, from) + ((uintptr_t)done << PAGE_SHIFT), bytes, bytes,
+				MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+				vm_address(vm, to) + ((uintptr_t)done << PAGE_SHIFT));
+
+		if (!is_error(ret))
+			done += now;
+		else if (ret == -EFAULT && step > 1)
+			step = (step + 1) / 2;
+		else
+			return done && vm_remap(vm, to, from, done) ? -EIO : (int)ret;
+	}
+	return 0;
 }
 
 void vm_zap_pages(struct vm *vm, const vpn_t *vpns, u32 nr)
@@ -471,7 +549,7 @@ void vm_zap_pages(struct vm *vm, const vpn_t *vpns, u32 nr)
 	struct iovec ranges[VM_RUN_MAX];
 	u32 used = 0;
 
-	must(nr <= VM_RUN_MAX);
+	must(nr > 0 && nr <= VM_RUN_MAX);
 	for (u32 i = 0; i < nr; i++) {
 		uintptr_t addr = vm_address(vm, vpns[i]);
 		struct iovec *last = used ? &ranges[used - 1] : NULL;
@@ -482,7 +560,8 @@ void vm_zap_pages(struct vm *vm, const vpn_t *vpns, u32 nr)
 		else
 			ranges[used++] = (struct iovec){ (void *)addr, PAGE_SIZE };
 	}
-	os_release_ranges(ranges, used);
+	for (u32 i = os_release_ranges(ranges, used); i < used; i++)
+		zap((uintptr_t)ranges[i].iov_base, (u32)(ranges[i].iov_len >> PAGE_SHIFT));
 }
 
 void vm_zap_frames(struct vm *vm, frame_t frame, u32 nr)

@@ -32,8 +32,21 @@ enum {
 	VM_ZERO_PAGES = VM_RUN_MAX,
 };
 
-/* VM_FOREIGN: the program has mapped something else over these pages; they are the kernel's until they are unmapped. */
-enum vm_prot { VM_NONE = 0, VM_READ = 1, VM_WRITE = 2, VM_EXEC = 4, VM_FOREIGN = 8 };
+/*
+ * The rights of a mapping, and what else is known of it.
+ * VM_FOREIGN: the program has mapped something else over these pages; they are the kernel's until they are unmapped.
+ */
+enum vm_prot {
+	VM_NONE = 0,
+	VM_READ = 1,
+	VM_WRITE = 2,
+	VM_EXEC = 4,
+	VM_ACCESS = VM_READ | VM_WRITE | VM_EXEC,
+	VM_FOREIGN = 8,
+	VM_LOCKED = 16, /* mlock: its pages do not leave */
+	VM_WIPEONFORK = 32, /* a forked child finds it empty */
+	VM_DONTFORK = 64, /* a forked child does not have it */
+};
 
 enum vm_method { VM_METHOD_AUTO, VM_METHOD_MOVE, VM_METHOD_COPY };
 
@@ -114,8 +127,19 @@ void vm_zap_frames(struct vm *vm, frame_t frame, u32 nr);
 /* The frame's bytes. A steal frame is readable only while it holds a page. */
 void *vm_frame_data(const struct vm *vm, frame_t frame);
 
-/* Access rights of window pages, enum vm_prot. 0 or -ENOMEM (too many mappings). */
+/* Access rights of window pages, of enum vm_prot those in VM_ACCESS. 0 or -ENOMEM (too many mappings). */
 int must_check vm_protect_range(struct vm *vm, vpn_t vpn, u32 nr, unsigned int prot);
+
+/* The kernel's own lock on window pages, against its swap and for its count of them; brings none in. As mlock. */
+int must_check vm_lock_range(struct vm *vm, vpn_t vpn, u32 nr, bool lock);
+
+/*
+ * Takes one page of the window to another place in it. Once registered: 0, -ENOENT (it is absent) or another -errno.
+ * vm_remap does that before, with nr pages, present or not, that the caller has made accessible for the time: 0 or
+ * -errno, and all is where it was.
+ */
+int must_check vm_move(struct vm *vm, vpn_t from, vpn_t to);
+int must_check vm_remap(struct vm *vm, vpn_t from, vpn_t to, u32 nr);
 
 /* One byte per page: non-zero where the kernel has a page. 0 or -errno. nr <= VM_RESIDENT_MAX. */
 enum { VM_RESIDENT_MAX = 256 };
