@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-# Meson does the work: this file only saves typing. Variables: DESTDIR, PREFIX, WEIR_DEMO_MB.
+# Meson does the work: this file only saves typing. Variables: DESTDIR, PREFIX, WEIR_DEMO_MB, LONG.
 PREFIX ?= /usr/local
 
-.PHONY: all demo check check-asan check-tsan bench install clean
+.PHONY: all demo check check-asan check-tsan programs bench install clean
 
 all:
 	@scripts/setup build
@@ -23,6 +23,10 @@ check-asan:
 check-tsan:
 	@scripts/setup check
 	@scripts/check tsan
+
+programs: all
+	@scripts/setup programs
+	@scripts/programs $(if $(LONG),--long)
 
 bench: all
 	@meson test -C build --benchmark --verbose

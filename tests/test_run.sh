@@ -50,6 +50,37 @@ victim_runs close-all 64 16
 victim_runs own-heap 64 16
 victim_runs limits 32 16
 
+# Random pages thrown out all the time, far below the limit, in children as well; and what the trace tells of it.
+for mode in 'work 16' 'threads 16' 'syscalls 16' 'fork-storm 12' 'spawn 12' 'signals 12' 'mappings 16'; do
+	: >"$tmp/trace"
+	# shellcheck disable=SC2086 # a mode and its size
+	WEIR_STRESS=0 WEIR_ADOPT=now WEIR_TRACE=$tmp/trace timeout 120 "$weir" run --memory 128M -- "$victim" $mode \
+		>"$tmp/out" 2>"$tmp/err" || fail "stress: $mode: status $?"
+	grep -q '^adopted [0-9]* victim$' "$tmp/trace" || fail "stress: $mode: adoption is not traced"
+	grep -Eq '^end [0-9]+ victim resident=[0-9]+ total=[0-9]+ in=[1-9][0-9]* out=[1-9]' "$tmp/trace" ||
+		fail "stress: $mode: nothing was thrown out"
+	! grep '^efault' "$tmp/trace" || fail "stress: $mode: EFAULT"
+done
+echo "ok stress, $SECONDS s"
+: >"$tmp/trace"
+if command -v python3 >/dev/null; then # a pointer that nobody could hold: the program's own error, and traced as such
+	WEIR_ADOPT=now WEIR_TRACE=$tmp/trace timeout 60 "$weir" run --memory 64M -- "$(command -v python3)" -c '
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.write(1, ctypes.c_void_p(0x20ffffff0000), 1) == -1 and ctypes.get_errno() == 14' 2>"$tmp/err" ||
+		fail "write of a bad pointer into the window"
+	grep -Eq '^efault [0-9]+ python3[.0-9]* 1$' "$tmp/trace" || fail "EFAULT is not traced"
+	WEIR_ADOPT=now timeout 60 "$weir" run --memory 64M -- "$(command -v python3)" -c '
+import os, signal
+mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+pid = os.fork()
+if not pid:
+	os._exit(signal.pthread_sigmask(signal.SIG_BLOCK, []) != {signal.SIGUSR1} or mask != set())
+assert os.waitpid(pid, 0)[1] == 0' 2>"$tmp/err" || fail "signal mask of a forked child"
+fi
+WEIR_STRESS=many timeout 60 "$weir" run --memory 64M -- "$victim" work 4 >"$tmp/out" 2>"$tmp/err"
+[ $? -eq 125 ] || fail "WEIR_STRESS=many is taken"
+
 # --resident alone: the compressed part may grow, the rest obeys.
 if timeout 120 "$weir" run --resident 16M --stats=json -- "$victim" work 96 >"$tmp/out" 2>"$tmp/err"; then
 	peak=$(sed -n 's/.*"resident_peak_bytes": *\([0-9]*\).*/\1/p' "$tmp/err")

@@ -116,13 +116,15 @@ static void handle_trap(int sig, siginfo_t *info, void *ucontext)
 		net_trap_release_to(&t, 0);
 	}
 	if (ret == -EFAULT)
-		net_count_efault();
+		net_count_efault(info->si_syscall);
 	t.uc->uc_mcontext.gregs[REG_RAX] = ret;
 }
 
-void net_count_efault(void)
+void net_count_efault(long nr)
 {
 	atomic64_fetch_add(&nr_efaults, 1);
+	if (net_state.ops->efault)
+		net_state.ops->efault(nr);
 }
 
 static int handler_install(uintptr_t window, size_t bytes, int guarded_fd, const struct net_ops *ops)

@@ -47,6 +47,8 @@ struct net_ops {
 	bool (*signal_call)(long nr, const long args[6], void *ucontext, long *result);
 	/* A SIGSYS that is not ours. False: nobody wants it, and it ends the process. */
 	bool (*chain)(int sig, void *info, void *ucontext);
+	/* Told of each trapped call that failed with EFAULT. Or NULL. */
+	void (*efault)(long nr);
 };
 
 /*

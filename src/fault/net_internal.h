@@ -170,4 +170,4 @@ struct sock_filter;
 unsigned int net_filter_make(struct sock_filter *out, unsigned int max, int guarded_fd, const struct net_text *text);
 
 /* net.c */
-void net_count_efault(void);
+void net_count_efault(long nr);

@@ -546,7 +546,7 @@ static void store_header(uintptr_t addr, const struct msghdr *h)
 	if (!err)
 		err = net_store(addr + offsetof(struct msghdr, msg_flags), &h->msg_flags, sizeof(h->msg_flags));
 	if (err)
-		net_count_efault();
+		net_count_efault(SYS_recvmsg);
 }
 
 static long do_message(struct net_trap *t, bool to_user)

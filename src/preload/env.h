@@ -16,3 +16,5 @@
 /* For tests and experiments. */
 #define WEIR_ENV_VM "WEIR_VM" /* "move" or "copy": how pages leave (enum weir_vm) */
 #define WEIR_ENV_ADOPT "WEIR_ADOPT" /* "now": manage memory from the first mapping on */
+#define WEIR_ENV_STRESS "WEIR_STRESS" /* pages a second thrown out at random, 0: all it can (stress.h) */
+#define WEIR_ENV_TRACE "WEIR_TRACE" /* a file that gets a line for each event of each process (trace.h) */

@@ -28,7 +28,9 @@
 #include "preload/quiesce.h"
 #include "preload/shim.h"
 #include "preload/signals.h"
+#include "preload/stress.h"
 #include "preload/threads.h"
+#include "preload/trace.h"
 
 _Static_assert(SHIM_WINDOW == NET_WINDOW, "the net's filter knows the window by its address");
 
@@ -173,6 +175,8 @@ static void fork_child(void)
 		give_up("memory cannot be managed in a forked child", ret);
 	gate_open_in_child(&core_gate);
 	threads_hold_again();
+	if (mm_is_adopted(&the_mm) && stress_start())
+		give_up("WEIR_STRESS: no thread", -EAGAIN);
 	restore_signals(mask);
 }
 
@@ -217,6 +221,7 @@ static const struct net_ops net_ops = {
 	.fork_call = net_fork,
 	.signal_call = signals_call,
 	.chain = net_chain,
+	.efault = trace_efault,
 };
 
 /* ---- adoption ---- */
@@ -254,6 +259,10 @@ static int on_adopt(struct mm *mm)
 	if (!ret && !net_is_armed)
 		signals_route();
 	net_is_armed = !ret;
+	if (!ret)
+		ret = stress_start();
+	if (!ret)
+		trace_adopted();
 	return ret;
 }
 
@@ -330,6 +339,16 @@ static struct mm_stats *env_stats(void)
 	return (uintptr_t)map > -4096ul ? &own_stats : map;
 }
 
+static int env_stress(void)
+{
+	const char *text = getenv(WEIR_ENV_STRESS);
+	s64 rate = STRESS_OFF;
+
+	if (text && parse_int(text, 0, STRESS_RATE_MAX, &rate))
+		give_up("WEIR_STRESS is not a number of pages a second", -EINVAL);
+	return (int)rate;
+}
+
 static void open_swap(struct mm *mm)
 {
 	const char *spec = getenv(WEIR_ENV_SWAP);
@@ -380,6 +399,8 @@ static void start(u64 memory, u64 resident)
 			ret);
 	open_swap(&the_mm);
 	limit_end();
+	stress_init(&the_mm, env_stress());
+	trace_init(getenv(WEIR_ENV_TRACE));
 	if (inherited) {
 		ret = signals_own(SIGSYS, on_sigsys, 0, SA_RESTART | SA_NODEFER);
 		if (!ret)
@@ -420,4 +441,10 @@ __attribute__((constructor(101))) static void shim_constructor(void)
 {
 	if (shim_mm() && threads_attach_self())
 		give_up("no memory for the signal stack", -ENOMEM);
+}
+
+__attribute__((destructor)) static void shim_destructor(void)
+{
+	if (state == STATE_ON)
+		trace_end(the_mm.stats);
 }
