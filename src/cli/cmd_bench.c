@@ -23,7 +23,7 @@ static struct {
 	u64 size, rounds;
 	const char *swap;
 	int target;
-	bool keep, json;
+	bool keep, one_page, json;
 } options = { .size = 1ul << 30, .rounds = 5, .swap = "zram" };
 
 static const struct option_spec bench_options[] = {
@@ -46,6 +46,10 @@ static const struct option_spec bench_options[] = {
 	  .choices = target_names,
 	  .value = &options.target,
 	  .help = "weir, or the running kernel's own swap; default weir" },
+	{ .name = "one-page",
+	  .kind = OPTION_FLAG,
+	  .value = &options.one_page,
+	  .help = "one page a fault: no readahead, which only the ways past the swap cache have" },
 	{ .name = "keep",
 	  .kind = OPTION_FLAG,
 	  .value = &options.keep,
@@ -165,6 +169,7 @@ static int bench_weir(void)
 		.region_bytes = options.size,
 		.policy = SWAPIN_DIRECT_UNSAFE,
 		.no_keep = !options.keep,
+		.no_readahead = options.one_page,
 	};
 	static struct series s[POLICIES];
 	char err[160] = "";

@@ -47,6 +47,7 @@ int lab_open(const struct lab_config *cfg, char *err, size_t err_size)
 		.nr_cpus = os_nr_cpus(),
 		.policy = cfg->policy,
 		.relax = cfg->relax,
+		.no_readahead = cfg->no_readahead,
 		.lab = true,
 		.stats = &lab_stats,
 	};

@@ -14,6 +14,7 @@ struct lab_config {
 	enum swapin_policy policy;
 	enum swapin_relax relax;
 	bool no_keep; /* read faults do not keep the slot */
+	bool no_readahead;
 };
 
 /* 0; -EINVAL with a line in err; -errno of userfaultfd, memory or the device. */
