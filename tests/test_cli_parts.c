@@ -226,6 +226,14 @@ static void test_summary(void)
 	expect_summary(&outcome, false, "  time in faults                 500.0 ms  (25.0 % of wall time,");
 	expect_summary(&outcome, false, "  time per fault: p50            9.3 us\n");
 	expect_summary(&outcome, true, "\"ratio\": 3.0000");
+	expect_summary(&outcome, true, "\"limit_shared\": false, \"reported\"");
+	outcome.shared = true;
+	outcome.processes = 7;
+	outcome.processes_peak = 3;
+	outcome.granted_peak = 60 << 20;
+	expect_summary(&outcome, false, "  processes                      7  (at most 3 at once)\n");
+	expect_summary(&outcome, false, "  peak granted to all            60M\n");
+	expect_summary(&outcome, true, "\"processes_refused\": 0");
 	outcome.status = 9;
 	expect_summary(&outcome, false, "was ended by signal 9 (Killed)\n");
 	outcome.reported = false;

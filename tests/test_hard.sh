@@ -211,6 +211,9 @@ test_surroundings() {
 		refused 'no /proc' 125 '/proc is missing' \
 			unshare -m sh -c "umount -l /proc && exec $run $victim work 64"
 		told '/proc goes away' '/proc is missing' \
+			unshare -m "$weir" run --per-process --memory 16M -- \
+			sh -c "umount -l /proc && exec $victim work 64"
+		refused '/proc goes away, and with it what is shared' 125 'cannot be reached.*without /proc' \
 			unshare -m $run sh -c "umount -l /proc && exec $victim work 64"
 	else
 		echo "note: no mount namespaces here, so nothing is known about a missing /proc"

@@ -25,6 +25,7 @@ enum {
 	LIMIT_PAGES = 4096, /* 16 MiB */
 	REGION_PAGES = 4 * LIMIT_PAGES,
 	WINDOW_PAGES = 1 << 20,
+	NR_CPUS = 2,
 };
 
 static struct mm mm;
@@ -35,6 +36,10 @@ static enum swapin_policy policy;
 /* Where a SIGBUS that the core passes on is awaited, and the address it came with. */
 static sigjmp_buf *bus_escape;
 static void *bus_addr;
+
+/* For the next setup: the limit is shared (below). */
+static bool (*shared_more)(struct mm *any, u32 nr, enum budget_patience patience);
+static u32 shared_grant;
 
 static void on_sigbus(int sig, siginfo_t *info, void *uc)
 {
@@ -52,10 +57,12 @@ static void setup_limits(const char *swap, u64 memory_pages, u64 resident_pages)
 		.memory_pages = memory_pages,
 		.resident_pages = resident_pages,
 		.nr_pages = WINDOW_PAGES,
-		.nr_cpus = 2,
+		.nr_cpus = NR_CPUS,
 		.method = method,
 		.policy = policy,
 		.stats = &stats,
+		.more = shared_more,
+		.granted = shared_grant,
 	};
 	struct swap_device_config dev_cfg;
 	struct swap_device *dev;
@@ -254,6 +261,158 @@ static void test_dropped_pages_read_as_zero_and_give_all_back(void)
 	for (u32 i = 0; i < REGION_PAGES; i += 97)
 		expect_eq(m[i * WORDS], 0);
 	expect_eq(mm_unmap(&mm, vpn_of(m), REGION_PAGES), 0);
+	teardown();
+}
+
+/* ---- a limit that is shared: what the tests have for other processes ---- */
+
+static struct atomic32 others_free; /* pages that more() may take; it runs in the SIGBUS handler and in kswapd */
+static struct atomic32 last_was_asked;
+
+static bool more(struct mm *any, u32 nr, enum budget_patience patience)
+{
+	u32 free = atomic32_read(&others_free), got;
+
+	if (patience == BUDGET_LAST)
+		atomic32_set(&last_was_asked, 1);
+	do {
+		got = (u32)min_u64(nr, free);
+		if (!got || (patience == BUDGET_SPARE && got < nr))
+			return false;
+	} while (!atomic32_cas_acquire(&others_free, &free, free - got));
+	budget_raise(any, got);
+	return true;
+}
+
+/* A grant of 0: the least. Returns that. */
+static u32 setup_shared(u64 memory_pages, u64 resident_pages, u32 grant, u32 spare)
+{
+	struct mm_config cfg = { .memory_pages = memory_pages, .resident_pages = resident_pages, .nr_cpus = NR_CPUS };
+	u32 least = mm_share_min(&cfg);
+
+	shared_more = more;
+	shared_grant = grant ? grant : least;
+	setup_limits("zram", memory_pages, resident_pages);
+	shared_more = NULL;
+	atomic32_set(&others_free, spare);
+	atomic32_set(&last_was_asked, 0);
+	return least;
+}
+
+static void fill_and_verify(u64 *m, u32 nr)
+{
+	for (u32 i = 0; i < nr; i++)
+		fill_page(m + i * WORDS, i);
+	for (u32 i = 0; i < nr; i++)
+		expect(page_is(m + i * WORDS, i));
+}
+
+/* A quarter of the limit is granted, another is to be had, and never more is in use. */
+static void test_a_grant_grows_and_is_kept(void)
+{
+	struct weir_stats s;
+	u64 *m;
+
+	setup_shared(LIMIT_PAGES, 0, LIMIT_PAGES / 4, LIMIT_PAGES / 4);
+	m = map_pages(LIMIT_PAGES);
+	expect(mm_is_adopted(&mm));
+	expect_eq(atomic32_read(&others_free), LIMIT_PAGES / 4); /* to adopt was cheaper than to take all of it */
+	fill_and_verify(m, LIMIT_PAGES);
+	expect_eq(atomic32_read(&others_free), 0);
+	expect_eq(budget_limit(&mm), LIMIT_PAGES / 2);
+	mm_stats_sum(&stats, &s);
+	expect(s.total_peak <= LIMIT_PAGES / 2 * PAGE_SIZE);
+	expect(s.total_peak > LIMIT_PAGES / 4 * PAGE_SIZE);
+	expect(counter(STAT_PAGES_OUT) > 0);
+	expect(!atomic32_read(&last_was_asked));
+	teardown();
+}
+
+/* Pages leave so that others may have theirs; not below the least, and the rest is as good as before. */
+static void test_what_is_granted_can_be_given_back(void)
+{
+	u32 least = setup_shared(LIMIT_PAGES, 0, LIMIT_PAGES, 0), given;
+	u64 *m = map_pages(2 * LIMIT_PAGES);
+
+	fill_and_verify(m, 2 * LIMIT_PAGES);
+	given = mm_give(&mm, LIMIT_PAGES / 4);
+	expect_eq(given, LIMIT_PAGES / 4);
+	expect_eq(budget_limit(&mm), LIMIT_PAGES * 3 / 4);
+	expect(budget_resident(budget_used(&mm)) + budget_stored(budget_used(&mm)) <= LIMIT_PAGES * 3 / 4);
+	fill_and_verify(m, 2 * LIMIT_PAGES);
+	/* What the store holds stays, and with it room to work: not all of this can be had. */
+	expect(given + mm_give(&mm, LIMIT_PAGES) < LIMIT_PAGES - least);
+	for (u32 i = 0; i < 2 * LIMIT_PAGES; i++)
+		expect(page_is(m + i * WORDS, i));
+	teardown();
+
+	least = setup_shared(LIMIT_PAGES, 0, LIMIT_PAGES, 0);
+	m = map_pages(2 * LIMIT_PAGES);
+	fill_and_verify(m, 64);
+	expect_eq(mm_give(&mm, LIMIT_PAGES), LIMIT_PAGES - least);
+	expect_eq(mm_give(&mm, 1), 0);
+	fill_and_verify(m, LIMIT_PAGES / 8);
+	teardown();
+}
+
+/* What reclaim and its frames have for good is in it: enough remains to work with, from the first fault on. */
+static void test_the_least_grant_is_enough(void)
+{
+	const u64 limits[][2] = { { LIMIT_PAGES, 0 }, { 0, LIMIT_PAGES }, { 32 * LIMIT_PAGES, 16 * LIMIT_PAGES } };
+
+	for (u32 i = 0; i < ARRAY_SIZE(limits); i++) {
+		u32 least = setup_shared(limits[i][0], limits[i][1], 0, 0);
+		u64 *m = map_pages(least);
+
+		expect(mm_is_adopted(&mm));
+		fill_and_verify(m, least);
+		expect(budget_resident(budget_used(&mm)) <= budget_limit(&mm));
+		expect(counter(STAT_PAGES_OUT) > 0);
+		expect_eq(mm_give(&mm, 1), 0);
+		teardown();
+	}
+}
+
+/* Before adoption: what is handed out is granted, and what was given back is spare. */
+static void test_unmanaged_memory_is_granted(void)
+{
+	u64 *m;
+
+	setup_shared(LIMIT_PAGES, 0, LIMIT_PAGES / 4, LIMIT_PAGES / 4);
+	m = map_pages(LIMIT_PAGES / 4);
+	expect(!mm_is_adopted(&mm));
+	expect_eq(budget_limit(&mm), LIMIT_PAGES / 4 + mm.budget.reserve + mm.budget.overhead);
+	expect_eq(mm_give_spare(&mm, LIMIT_PAGES), 0);
+	expect_eq(mm_unmap(&mm, vpn_of(m), LIMIT_PAGES / 8), 0);
+	expect_eq(mm_give_spare(&mm, LIMIT_PAGES), LIMIT_PAGES / 8);
+	expect_eq(budget_limit(&mm), LIMIT_PAGES / 8 + mm.budget.reserve + mm.budget.overhead);
+	expect(!mm_is_adopted(&mm));
+	teardown();
+}
+
+/* The same part of both limits; of a resident limit alone. */
+static void test_both_limits_are_shared(void)
+{
+	struct weir_stats s;
+	u64 *m;
+
+	setup_shared(LIMIT_PAGES, LIMIT_PAGES / 2, LIMIT_PAGES / 2, LIMIT_PAGES / 4);
+	m = map_pages(LIMIT_PAGES);
+	fill_and_verify(m, LIMIT_PAGES);
+	mm_stats_sum(&stats, &s);
+	expect_eq(atomic32_read(&others_free), 0);
+	expect(s.total_peak <= LIMIT_PAGES * 3 / 4 * PAGE_SIZE);
+	expect(s.resident_peak <= LIMIT_PAGES * 3 / 8 * PAGE_SIZE);
+	expect_eq(mm_give(&mm, 64), 64);
+	teardown();
+
+	setup_shared(0, LIMIT_PAGES, LIMIT_PAGES / 2, 0);
+	m = map_pages(LIMIT_PAGES);
+	fill_and_verify(m, LIMIT_PAGES);
+	mm_stats_sum(&stats, &s);
+	expect(s.resident_peak <= LIMIT_PAGES / 2 * PAGE_SIZE);
+	expect_eq(mm_give(&mm, 640), 640);
+	fill_and_verify(m, LIMIT_PAGES);
 	teardown();
 }
 
@@ -609,6 +768,11 @@ static void run_all(void)
 	run_test(test_adoption_learns_what_is_resident);
 	run_test(test_clean_pages_leave_for_free);
 	run_test(test_dropped_pages_read_as_zero_and_give_all_back);
+	run_test(test_a_grant_grows_and_is_kept);
+	run_test(test_what_is_granted_can_be_given_back);
+	run_test(test_the_least_grant_is_enough);
+	run_test(test_unmanaged_memory_is_granted);
+	run_test(test_both_limits_are_shared);
 	run_test(test_held_pages_stay);
 	run_test(test_corrupt_object_is_an_error_never_wrong_data);
 	run_test(test_swapoff_brings_everything_back);

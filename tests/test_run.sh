@@ -8,7 +8,7 @@ set -u
 weir=$1 victim=$2
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-fails=0
+fails=0 per_process=
 
 fail() {
 	echo "FAILED: $*"
@@ -24,7 +24,8 @@ check_peak() {
 # MODE MIB LIMIT
 victim_runs() {
 	for vm in move copy; do
-		if ! WEIR_VM=$vm timeout 120 "$weir" run --memory "$3M" -- "$victim" "$1" "$2" \
+		# shellcheck disable=SC2086 # an option or nothing
+		if ! WEIR_VM=$vm timeout 120 "$weir" run $per_process --memory "$3M" -- "$victim" "$1" "$2" \
 			>"$tmp/out" 2>"$tmp/err"; then
 			fail "$1, pages leave by $vm"
 			continue
@@ -41,9 +42,14 @@ victim_runs churn 64 32
 victim_runs threads 128 32
 victim_runs syscalls 48 32
 victim_runs spawn 64 16
+victim_runs fork-early 64 32
+victim_runs fork-late 64 32
+victim_runs fork-storm 48 40
+per_process=--per-process
 victim_runs fork-early 64 16
 victim_runs fork-late 64 16
 victim_runs fork-storm 48 16
+per_process=
 victim_runs signals 64 16
 victim_runs mappings 64 16
 victim_runs close-all 64 16

@@ -12,7 +12,7 @@ COLUMNS_MAX = 120
 FUNCTION_LINES_MAX = 70
 
 # No malloc and no stdio here: the code runs in signal handlers and under the allocator.
-BARE_DIRECTORIES = tuple(f'src/{d}/' for d in ('base', 'sync', 'vm', 'mm', 'swap', 'fault', 'preload'))
+BARE_DIRECTORIES = tuple(f'src/{d}/' for d in ('base', 'sync', 'vm', 'mm', 'swap', 'fault', 'tree', 'preload'))
 BARE_CALL = re.compile(r'(?<![\w.>])(malloc|calloc|realloc|reallocarray|aligned_alloc|posix_memalign|free|strn?dup|'
                        r'v?a?s?n?printf|v?[fd]printf|f?puts|putchar|fputc|perror|fopen|fwrite|fread|fflush)\s*\(')
 

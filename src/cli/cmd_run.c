@@ -10,14 +10,17 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "cli/cli.h"
 #include "cli/command.h"
+#include "cli/holder.h"
 #include "cli/machine.h"
 #include "cli/summary.h"
 #include "cli/supervise.h"
-#include "mm/stats.h"
+#include "mm/mm.h"
 #include "preload/env.h"
 #include "swap/swap_device.h"
+#include "tree/pool.h"
 #include "weir.h"
 
 /* Freed memory goes back within a second, so that it does not take room under the limit. */
@@ -32,6 +35,7 @@ static struct {
 	const char *swap;
 	int stats; /* enum stats_mode */
 	int allocator; /* enum allocator */
+	bool per_process;
 } options = { .swap = "zram", .stats = STATS_NONE, .allocator = ALLOCATOR_JEMALLOC };
 
 static const struct option_spec run_options[] = {
@@ -47,6 +51,10 @@ static const struct option_spec run_options[] = {
 	  .min = WEIR_MEMORY_MIN,
 	  .value = &options.resident,
 	  .help = "limit of uncompressed memory alone" },
+	{ .name = "per-process",
+	  .kind = OPTION_FLAG,
+	  .value = &options.per_process,
+	  .help = "each process has the limits for itself; default: all of them share" },
 	{ .name = "swap",
 	  .kind = OPTION_STRING,
 	  .argument = "DEVICE",
@@ -146,6 +154,33 @@ static int set_allocator(const struct machine *machine)
 	return prepend_variable("LD_PRELOAD", preload, ':');
 }
 
+/* One limit for all processes: what they share, and somebody who keeps it open. NULL with --per-process. */
+static int open_pool(struct pool **pool)
+{
+	struct mm_config cfg = {
+		.memory_pages = options.memory >> PAGE_SHIFT,
+		.resident_pages = options.resident >> PAGE_SHIFT,
+		.nr_cpus = os_nr_cpus(),
+	};
+	u64 limit = cfg.memory_pages ? cfg.memory_pages : cfg.resident_pages;
+	char path[64];
+	int fd, rc;
+
+	*pool = NULL;
+	if (options.per_process)
+		return unsetenv(WEIR_ENV_TREE) < 0 ? -errno : 0;
+	rc = pool_create((u32)min_u64(limit, POOL_PAGES_MAX), mm_share_min(&cfg), cfg.nr_cpus, pool, &fd);
+	if (rc < 0)
+		return rc;
+	rc = holder_start(*pool, fd);
+	if (rc == 0) {
+		snprintf(path, sizeof(path), "/proc/%u/fd/%d", atomic32_read(&(*pool)->holder), fd);
+		rc = setenv(WEIR_ENV_TREE, path, 1) < 0 ? -errno : 0;
+	}
+	close(fd);
+	return rc;
+}
+
 static int set_environment(const struct machine *machine)
 {
 	int rc = set_number(WEIR_ENV_MEMORY, options.memory);
@@ -194,7 +229,18 @@ static int name_stats_block(void *ctx)
 	return setenv(WEIR_ENV_STATS, text, 1) < 0 ? -errno : 0;
 }
 
-static int run_with_stats(const char *path, char **argv)
+static void tell_totals(struct run_outcome *outcome, const struct pool *pool)
+{
+	outcome->shared = pool != NULL;
+	if (!pool)
+		return;
+	outcome->processes = atomic64_read(&pool->nr_joined);
+	outcome->processes_peak = atomic64_read(&pool->members_peak);
+	outcome->processes_refused = atomic64_read(&pool->nr_refused);
+	outcome->granted_peak = pages_to_bytes(atomic64_read(&pool->granted_peak));
+}
+
+static int run_with_stats(const char *path, char **argv, const struct pool *pool)
 {
 	struct stats_block block = { .fd = -1 };
 	struct supervised supervised;
@@ -217,6 +263,7 @@ static int run_with_stats(const char *path, char **argv)
 	outcome.reported = outcome.stats.limit_memory || outcome.stats.limit_resident;
 	outcome.stats.limit_memory = options.memory;
 	outcome.stats.limit_resident = options.resident;
+	tell_totals(&outcome, pool);
 	summary_print(&outcome, options.stats == STATS_JSON, stderr);
 	supervise_end(supervised.status);
 }
@@ -225,6 +272,7 @@ static int cmd_run(int argc, char **argv)
 {
 	static struct machine machine;
 	struct command_error err;
+	struct pool *pool;
 	char path[PATH_MAX];
 	int status = check_usage(argc), rc;
 
@@ -241,8 +289,13 @@ static int cmd_run(int argc, char **argv)
 	rc = set_environment(&machine);
 	if (rc < 0)
 		return cli_error(CLI_RUN_FAILED, "run", "cannot set the environment: %s", strerror(-rc));
+	rc = open_pool(&pool);
+	if (rc == -EINVAL)
+		return run_error(CLI_RUN_FAILED, "the limits are too far apart to be shared; say --per-process");
+	if (rc < 0)
+		return cli_error(CLI_RUN_FAILED, "run", "cannot make the shared limit: %s", strerror(-rc));
 	if (options.stats != STATS_NONE)
-		return run_with_stats(path, argv);
+		return run_with_stats(path, argv, pool);
 	execvp(path, argv);
 	return exec_error(path, errno);
 }

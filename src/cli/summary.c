@@ -12,6 +12,17 @@ static u64 timeval_to_ns(struct timeval tv)
 	return (u64)tv.tv_sec * 1000000000ull + (u64)tv.tv_usec * 1000;
 }
 
+static void record_processes(struct record *record, const struct run_outcome *outcome)
+{
+	struct record_row *row = record_number(record, RECORD_COUNT, "processes", "processes", outcome->processes);
+
+	snprintf(row->note, sizeof(row->note), "at most %llu at once", (unsigned long long)outcome->processes_peak);
+	record_number(record, RECORD_COUNT, "processes_peak", NULL, outcome->processes_peak);
+	record_number(record, RECORD_COUNT, "processes_refused", "processes turned away", outcome->processes_refused)
+		->quiet = true;
+	record_number(record, RECORD_SIZE, "granted_peak_bytes", "peak granted to all", outcome->granted_peak);
+}
+
 static void record_outcome(struct record *record, const struct run_outcome *outcome)
 {
 	const struct weir_stats *stats = &outcome->stats;
@@ -33,6 +44,9 @@ static void record_outcome(struct record *record, const struct run_outcome *outc
 	record_number(record, RECORD_SIZE, "limit_memory_bytes", "limit of memory", stats->limit_memory)->quiet = true;
 	record_number(record, RECORD_SIZE, "limit_resident_bytes", "limit of resident memory", stats->limit_resident)
 		->quiet = true;
+	record_number(record, RECORD_BOOL, "limit_shared", NULL, outcome->shared);
+	if (outcome->shared)
+		record_processes(record, outcome);
 	record_number(record, RECORD_BOOL, "reported", NULL, outcome->reported);
 	record_number(record, RECORD_BOOL, "adopted", NULL, stats->adopted);
 }

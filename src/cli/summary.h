@@ -17,6 +17,10 @@ struct run_outcome {
 	struct rusage usage;
 	bool reported; /* the shim has run in the command and written its counters */
 	struct weir_stats stats;
+	/* The limits are shared by all processes of the run: how many there were, at once, and turned away, and bytes.
+	 */
+	bool shared;
+	u64 processes, processes_peak, processes_refused, granted_peak;
 };
 
 void summary_print(const struct run_outcome *outcome, bool json, FILE *out);

@@ -9,6 +9,7 @@
 #include "base/print.h"
 #include "base/syscall.h"
 #include "fault/gate.h"
+#include "mm/budget.h"
 #include "mm/fault.h"
 #include "weir.h"
 
@@ -18,15 +19,18 @@ enum { ERROR_CODE_WRITE = 1 << 1 }; /* x86 page-fault error code */
 static void describe_oom(struct mm *mm, char *line, size_t size)
 {
 	struct weir_stats s;
-	char limit[16], resident[16], stored[16], swapped[16];
+	char limit[16], resident[16], stored[16], swapped[16], part[16], share[48] = "";
 	u64 bound;
 
 	mm_stats_sum(mm->stats, &s);
 	bound = s.limit_memory ? s.limit_memory : s.limit_resident;
+	if (mm->budget.more)
+		print_to(share, sizeof(share), ", of which this process had %s",
+			 print_size(part, sizeof(part), pages_to_bytes(budget_limit(mm))));
 	print_to(line, size,
-		 "out of memory: limit %s, resident %s, compressed store and tables %s holding %s of swapped pages; "
+		 "out of memory: limit %s%s, resident %s, compressed store and tables %s holding %s of swapped pages; "
 		 "swap is full and nothing more can leave",
-		 print_size(limit, sizeof(limit), bound), print_size(resident, sizeof(resident), s.resident),
+		 print_size(limit, sizeof(limit), bound), share, print_size(resident, sizeof(resident), s.resident),
 		 print_size(stored, sizeof(stored), s.stored), print_size(swapped, sizeof(swapped), s.swapped));
 }
 

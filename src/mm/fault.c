@@ -35,7 +35,7 @@ static u32 populate_run(struct mm *mm, vpn_t vpn, const struct area *area)
 {
 	u32 max = VM_RUN_MAX, run = 1;
 
-	if (budget_free(mm) < mm->budget.high)
+	if (budget_free(mm) < budget_high(mm))
 		max = POPULATE_TIGHT;
 	while (run <= max && vpn.val >= area->start + run && !pte_is_none(pte_read(mm, (vpn_t){ vpn.val - run })))
 		run++;

@@ -38,7 +38,7 @@ void lru_destroy(struct lru *lru);
 /* The clock. A hint: both counts may be stale. */
 static inline u8 lru_now(const struct mm *mm)
 {
-	u64 arrived = budget_resident(atomic64_read(&mm->budget.used)) + atomic64_read(&mm->lru.freed);
+	u64 arrived = budget_resident(budget_used(mm)) + atomic64_read(&mm->lru.freed);
 
 	return (u8)(arrived >> mm->lru.clock_shift);
 }

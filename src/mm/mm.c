@@ -25,25 +25,47 @@ enum {
 
 /* ---- life ---- */
 
-static u64 smaller_limit(const struct mm *mm)
+static u64 limit_or_none(u64 pages)
 {
-	return min_u64(mm->budget.memory_max, mm->budget.resident_max);
+	return pages ? pages : UINT32_MAX;
 }
 
-/* Runs of frames: one per reclaimer that can usefully work, but never more than 1/8 of the limit. */
-static u32 choose_nr_runs(u64 limit_pages, u32 nr_cpus)
+static u64 smaller_limit(const struct mm_config *cfg)
 {
-	u64 runs = min_u64(nr_cpus + 2, FRAME_RUNS_MAX);
-
-	return (u32)max_u64(min_u64(runs, limit_pages / 8 / FRAME_RUN), 2);
+	return min_u64(limit_or_none(cfg->memory_pages), limit_or_none(cfg->resident_pages));
 }
 
-/* Buffers: for the reclaimers, and for faults that read ahead; never more than 1/16 of the limit. */
-static u32 choose_nr_buffers(u64 limit_pages, u32 nr_cpus)
+/*
+ * Runs of frames: one per reclaimer that can usefully work, but never more than 1/8 of the limit; of a shared one, in
+ * which many processes must have their reserve, 1/128.
+ */
+static u32 choose_nr_runs(const struct mm_config *cfg, bool shared)
 {
-	u64 buffers = min_u64(nr_cpus + nr_cpus / 2 + 2, FRAME_BUFFERS_MAX);
+	u64 runs = min_u64(cfg->nr_cpus + 2, FRAME_RUNS_MAX);
 
-	return (u32)max_u64(min_u64(buffers, limit_pages / 16 / FRAME_RUN), 1);
+	return (u32)max_u64(min_u64(runs, smaller_limit(cfg) / (shared ? 128 : 8) / FRAME_RUN), 2);
+}
+
+/*
+ * Buffers: for the reclaimers, and for faults that read ahead, one of each at least; otherwise never more than 1/16 of
+ * the limit, of a shared one 1/256.
+ */
+static u32 choose_nr_buffers(const struct mm_config *cfg, bool shared)
+{
+	u64 buffers = min_u64(cfg->nr_cpus + cfg->nr_cpus / 2 + 2, FRAME_BUFFERS_MAX);
+
+	return (u32)max_u64(min_u64(buffers, smaller_limit(cfg) / (shared ? 256 : 16) / FRAME_RUN), 2);
+}
+
+static u32 nr_plain_frames(u32 nr_buffers)
+{
+	return nr_buffers * FRAME_RUN + READ_FRAMES;
+}
+
+u32 mm_share_min(const struct mm_config *cfg)
+{
+	return budget_share_min(limit_or_none(cfg->memory_pages), limit_or_none(cfg->resident_pages),
+				choose_nr_runs(cfg, true) * FRAME_RUN, nr_plain_frames(choose_nr_buffers(cfg, true)));
 }
 
 static size_t pte_tables_bytes(u32 nr_pages)
@@ -75,15 +97,14 @@ static void tables_free(struct mm *mm)
 
 int mm_create(struct mm *mm, const struct mm_config *cfg)
 {
-	u64 memory = cfg->memory_pages ? cfg->memory_pages : UINT32_MAX;
-	u64 resident = cfg->resident_pages ? cfg->resident_pages : UINT32_MAX;
-	u64 limit = min_u64(memory, resident);
-	u32 nr_runs = choose_nr_runs(limit, cfg->nr_cpus), nr_buffers = choose_nr_buffers(limit, cfg->nr_cpus);
+	u64 limit = smaller_limit(cfg);
+	bool shared = cfg->more != NULL;
+	u32 nr_runs = choose_nr_runs(cfg, shared), nr_buffers = choose_nr_buffers(cfg, shared);
 	struct vm_config vm = {
 		.window_hint = cfg->window_hint,
 		.nr_pages = cfg->nr_pages,
 		.nr_steal_frames = nr_runs * FRAME_RUN,
-		.nr_plain_frames = nr_buffers * FRAME_RUN + READ_FRAMES,
+		.nr_plain_frames = nr_plain_frames(nr_buffers),
 		.method = cfg->method,
 	};
 	int ret;
@@ -108,7 +129,10 @@ int mm_create(struct mm *mm, const struct mm_config *cfg)
 		vm_close(&mm->vm);
 		return ret;
 	}
-	budget_init(mm, memory, resident, nr_runs * FRAME_RUN, frames_nr_plain(mm));
+	budget_init(mm, limit_or_none(cfg->memory_pages), limit_or_none(cfg->resident_pages), nr_runs * FRAME_RUN,
+		    frames_nr_plain(mm));
+	if (shared)
+		budget_share(mm, cfg->granted, cfg->more);
 	return 0;
 }
 
@@ -369,7 +393,7 @@ int mm_lock(struct mm *mm, vpn_t start, u32 nr)
 	must(nr > 0 && start.val + nr <= mm->vm.nr_pages);
 	mutex_lock(&set->lock);
 	locked = atomic64_read(&set->nr_locked) + nr - area_locked(set, start, nr);
-	if (locked <= smaller_limit(mm) >> LOCKED_SHIFT)
+	if (locked <= budget_limit(mm) >> LOCKED_SHIFT)
 		ret = vm_lock_range(&mm->vm, start, nr, true);
 	if (!ret)
 		ret = area_change_range(set, start, nr, VM_NONE, VM_LOCKED);
@@ -565,7 +589,9 @@ void mm_cold(struct mm *mm, vpn_t start, u32 nr)
 
 u64 mm_default_swap_bytes(const struct mm *mm)
 {
-	return min_u64(pages_to_bytes(mm->vm.nr_pages), pages_to_bytes(smaller_limit(mm)) << DEFAULT_SWAP_SHIFT);
+	u64 limit = min_u64(mm->budget.memory_max, mm->budget.resident_max);
+
+	return min_u64(pages_to_bytes(mm->vm.nr_pages), pages_to_bytes(limit) << DEFAULT_SWAP_SHIFT);
 }
 
 /* ---- adoption ---- */
@@ -661,22 +687,63 @@ int mm_adopt(struct mm *mm)
 	return ret;
 }
 
+/* Is the limit that large, or can it be made so without taking from other processes? */
+static bool cover(struct mm *mm, u64 pages)
+{
+	u64 limit;
+
+	while ((limit = budget_limit(mm)) < pages) {
+		if (!budget_more(mm, (u32)(pages - limit), BUDGET_SPARE))
+			return false;
+	}
+	return true;
+}
+
 static int adopt_for(struct mm *mm, vpn_t start, u32 nr, unsigned int prot)
 {
 	u64 accessible = mm->areas.nr_accessible - area_accessible(&mm->areas, start, nr);
 
 	if (area_counts(prot))
 		accessible += nr;
-	if (mm_is_adopted(mm) || accessible + mm->budget.reserve + frames_nr_plain(mm) <= smaller_limit(mm))
+	if (mm_is_adopted(mm) || cover(mm, accessible + mm->budget.reserve + mm->budget.overhead))
 		return 0;
 	return adopt_locked(mm);
+}
+
+/* ---- a shared limit ---- */
+
+/* Context: areas.lock held. */
+static u64 spare_pages(struct mm *mm)
+{
+	u64 limit = budget_limit(mm), needed = mm->areas.nr_accessible + mm->budget.reserve + mm->budget.overhead;
+	u64 free = budget_free(mm), high = budget_high(mm);
+
+	if (!mm_is_adopted(mm))
+		return limit > needed ? limit - needed : 0;
+	return free > high ? free - high : 0;
+}
+
+u32 mm_give_spare(struct mm *mm, u32 nr)
+{
+	u32 given;
+
+	mutex_lock(&mm->areas.lock);
+	given = budget_lower(mm, (u32)min_u64(nr, spare_pages(mm)));
+	mutex_unlock(&mm->areas.lock);
+	return given;
+}
+
+u32 mm_give(struct mm *mm, u32 nr)
+{
+	must(mm_is_adopted(mm));
+	return reclaim_and_lower(mm, nr);
 }
 
 /* ---- holds ---- */
 
 u64 mm_hold_most(const struct mm *mm)
 {
-	u64 locked = atomic64_read(&mm->areas.nr_locked), limit = smaller_limit(mm);
+	u64 locked = atomic64_read(&mm->areas.nr_locked), limit = budget_limit(mm);
 
 	return (limit - min_u64(locked, limit)) >> HELD_SHIFT;
 }
@@ -686,6 +753,15 @@ u64 mm_hold_room(const struct mm *mm)
 	u64 held = atomic64_read(&mm->nr_held), most = mm_hold_most(mm);
 
 	return held < most ? most - held : 0;
+}
+
+static bool may_hold(struct mm *mm, u64 held)
+{
+	do {
+		if (held < mm_hold_most(mm))
+			return true;
+	} while (budget_more(mm, FRAME_RUN, BUDGET_SOON));
+	return false;
 }
 
 int mm_hold_page(struct mm *mm, vpn_t vpn, bool write)
@@ -700,7 +776,7 @@ int mm_hold_page(struct mm *mm, vpn_t vpn, bool write)
 	 */
 	if (!pte_hold(mm, vpn, write, !mm_is_adopted(mm) || (prot & VM_FOREIGN)))
 		return -EAGAIN;
-	if (atomic64_fetch_add(&mm->nr_held, 1) < mm_hold_most(mm))
+	if (may_hold(mm, atomic64_fetch_add(&mm->nr_held, 1)))
 		return 0;
 	mm_release_page(mm, vpn);
 	return -ENOMEM;
@@ -794,7 +870,7 @@ int mm_swapoff(struct mm *mm, const char *name)
 
 void mm_assert_valid(struct mm *mm)
 {
-	u64 present = 0, used = atomic64_read(&mm->budget.used), named = 0, queued = 0;
+	u64 present = 0, used = budget_used(mm), named = 0, queued = 0;
 	u64 frames = mm_is_adopted(mm) ? frames_nr_plain(mm) : 0;
 
 	for (u32 at = 0; at < mm->vm.nr_pages; at++) {

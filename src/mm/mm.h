@@ -21,6 +21,9 @@ struct mm_config {
 	bool lab; /* unsafe policies are accepted */
 	struct mm_stats *stats; /* zeroed, outlives the mm */
 	int (*on_adopt)(struct mm *mm);
+	/* The limits are shared with other processes (mm/budget.h), and `granted` pages of them are ours; or NULL. */
+	bool (*more)(struct mm *mm, u32 nr, enum budget_patience patience);
+	u32 granted;
 };
 
 /* The smaller limit must be at least this: room for reclaim's reserve and for a program to run. */
@@ -28,6 +31,9 @@ struct mm_config {
 
 /* 0, -EINVAL (limits, or an unsafe choice outside of the lab), -ENOMEM, -EEXIST (the window's place is taken). */
 int must_check mm_create(struct mm *mm, const struct mm_config *cfg);
+
+/* The least `granted` of a process with these limits and CPUs, for mm_create with `more`. */
+u32 mm_share_min(const struct mm_config *cfg);
 
 /* No other thread uses the mm or its memory any more. */
 void mm_destroy(struct mm *mm);
@@ -141,6 +147,13 @@ int must_check mm_swapon(struct mm *mm, struct swap_device *dev);
 
 /* -ENOENT, -ENOMEM (its pages do not fit), -EIO (one cannot be read); on error the device stays on. */
 int must_check mm_swapoff(struct mm *mm, const char *name);
+
+/*
+ * Gives up to `nr` pages of a shared limit back; returns how many, 0 if that cannot be: from then on they are another
+ * process's. mm_give_spare takes only what nobody uses, mm_give makes pages leave, which must be adopted.
+ */
+u32 mm_give_spare(struct mm *mm, u32 nr);
+u32 mm_give(struct mm *mm, u32 nr);
 
 /* Walks everything and asserts the invariants of types.h. The mm is quiet: no fault, no reclaim. */
 void mm_assert_valid(struct mm *mm);

@@ -15,6 +15,7 @@
 
 enum {
 	TABLES_PER_RUN = 64, /* page tables that one run looks at, at most */
+	LOWER_RUNS_MAX = 64, /* many of them may find only pages that are too young as yet */
 	RECLAIM_RETRIES_MAX = 16, /* runs in a row that could free nothing, before it is called out of memory */
 	PUT_BACK_TRIES_MAX = 10000,
 	KSWAPD_IDLE_NS = 100000000,
@@ -415,33 +416,78 @@ static bool made_progress(struct mm *mm, const struct reclaim_run *run, u32 *pro
 	return true;
 }
 
+struct effort {
+	u32 tries; /* runs in a row without success */
+	u32 progress; /* mm->reclaim_progress at the last success */
+	u64 scanned; /* since then */
+};
+
+static struct effort effort_begin(struct mm *mm)
+{
+	return (struct effort){ .progress = atomic32_load_acquire(&mm->reclaim_progress) };
+}
+
 /*
- * Out of memory is when nobody could free anything: RECLAIM_RETRIES_MAX runs in a row met full swap, or all of the
+ * One run. False when nobody could free anything: RECLAIM_RETRIES_MAX runs in a row met full swap, or all of the
  * queue was looked at twice, whatever its age, and none of it could leave. What other reclaimers have in work may
  * still make room, so a run without success waits a moment for one of them to finish.
  */
+static bool reclaim_once(struct mm *mm, struct effort *effort)
+{
+	struct reclaim_run run;
+
+	reclaim_oldest(mm, &run);
+	effort->scanned += run.scanned;
+	if (made_progress(mm, &run, &effort->progress)) {
+		effort->tries = 0;
+		effort->scanned = 0;
+	} else if (run.failed || !run.scanned || effort->scanned > 2 * lru_length(mm)) {
+		u32 seen = atomic32_load_acquire(&mm->frames.waiters);
+
+		if (++effort->tries == RECLAIM_RETRIES_MAX)
+			return false;
+		sync_wait32_timeout(&mm->frames.waiters, seen, RETRY_PAUSE_NS);
+	}
+	return true;
+}
+
 static int reclaim_for_charge(struct mm *mm, u32 nr)
 {
-	u32 tries = 0, progress = atomic32_load_acquire(&mm->reclaim_progress);
-	struct reclaim_run run;
-	u64 scanned = 0;
+	struct effort effort = effort_begin(mm);
 
 	while (!budget_try_charge(mm, nr)) {
+		if (budget_more(mm, nr, BUDGET_SOON))
+			continue;
 		mm_stats_add(mm->stats, STAT_RECLAIM_DIRECT, 1);
-		reclaim_oldest(mm, &run);
-		scanned += run.scanned;
-		if (made_progress(mm, &run, &progress)) {
-			tries = 0;
-			scanned = 0;
-		} else if (run.failed || !run.scanned || scanned > 2 * lru_length(mm)) {
-			u32 seen = atomic32_load_acquire(&mm->frames.waiters);
-
-			if (++tries == RECLAIM_RETRIES_MAX)
-				return -ENOMEM;
-			sync_wait32_timeout(&mm->frames.waiters, seen, RETRY_PAUSE_NS);
-		}
+		if (reclaim_once(mm, &effort))
+			continue;
+		if (!budget_more(mm, nr, BUDGET_LAST))
+			return -ENOMEM;
+		effort = effort_begin(mm);
 	}
 	return 0;
+}
+
+u32 reclaim_and_lower(struct mm *mm, u32 nr)
+{
+	struct effort effort = effort_begin(mm);
+	u32 given = 0;
+
+	/* Bounded, as others may use what becomes free before it can be taken away. */
+	for (u32 runs = 0; given < nr && runs < LOWER_RUNS_MAX + 2 * nr / FRAME_RUN;) {
+		u32 free = (u32)min_u64(budget_free(mm), nr - given), lowered = budget_lower(mm, free);
+
+		given += lowered;
+		if (lowered)
+			continue;
+		if (!budget_may_lower(mm))
+			break;
+		runs++;
+		mm_stats_add(mm->stats, STAT_RECLAIM_BACKGROUND, 1);
+		if (!reclaim_once(mm, &effort))
+			break;
+	}
+	return given;
 }
 
 int mm_charge(struct mm *mm, u32 nr)
@@ -450,7 +496,7 @@ int mm_charge(struct mm *mm, u32 nr)
 
 	if (!budget_try_charge(mm, nr))
 		ret = reclaim_for_charge(mm, nr);
-	if (budget_free(mm) < mm->budget.low)
+	if (budget_free(mm) < budget_low(mm))
 		kswapd_wake(mm);
 	return ret;
 }
@@ -469,7 +515,9 @@ static void kswapd_main(void *arg)
 		u32 seen = atomic32_load_acquire(&k->wake);
 		bool stuck = false;
 
-		if (budget_free(mm) < mm->budget.high) {
+		if (budget_free(mm) < budget_high(mm)) {
+			if (budget_more(mm, budget_high(mm), BUDGET_NOW))
+				continue;
 			reclaim_oldest(mm, &run);
 			mm_stats_add(mm->stats, STAT_RECLAIM_BACKGROUND, 1);
 			if (made_progress(mm, &run, &progress))
@@ -478,7 +526,7 @@ static void kswapd_main(void *arg)
 		}
 		atomic32_set(&k->asleep, 1);
 		atomic_full_barrier(); /* asleep is seen by whoever charges after this look at the budget */
-		if (stuck || budget_free(mm) >= mm->budget.low)
+		if (stuck || budget_free(mm) >= budget_low(mm))
 			sync_wait32_timeout(&k->wake, seen, KSWAPD_IDLE_NS);
 		atomic32_set(&k->asleep, 0);
 	}

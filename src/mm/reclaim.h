@@ -12,6 +12,12 @@
 /* Charges `nr` resident pages, reclaiming for them if need be. 0; -ENOMEM: nothing more can leave. */
 int must_check mm_charge(struct mm *mm, u32 nr);
 
+/*
+ * Lowers the grant of a shared limit by up to `nr` pages, making pages leave for it. Returns by how many: fewer if no
+ * more can leave, or others are quicker to use what has become free.
+ */
+u32 must_check reclaim_and_lower(struct mm *mm, u32 nr);
+
 /* Writes out what can leave of [start, start + nr); returns how many pages left. */
 u64 reclaim_range(struct mm *mm, vpn_t start, u32 nr);
 

@@ -264,7 +264,7 @@ int swap_write(struct mm *mm, swp_entry_t entry, const void *page)
 
 bool swap_is_tight(struct mm *mm)
 {
-	u64 slots = 0, used = 0, stored = budget_stored(atomic64_read(&mm->budget.used));
+	u64 slots = 0, used = 0;
 	u32 nr_swap = atomic32_load_acquire(&mm->nr_swap);
 
 	for (u32 type = 0; type < nr_swap; type++) {
@@ -273,7 +273,7 @@ bool swap_is_tight(struct mm *mm)
 		slots += mm->swap[type].nr_slots;
 		used += atomic64_read(&mm->swap[type].used);
 	}
-	return used * 2 > slots || stored * 2 > mm->budget.stored_max;
+	return used * 2 > slots || budget_store_is_tight(mm);
 }
 
 u64 swap_used(struct mm *mm)

@@ -68,14 +68,31 @@ enum fault_result {
 	FAULT_LOST, /* the kernel has lost a page that we hold for present */
 };
 
+/* How long a process waits for others that share its limit (budget.h). */
+enum budget_patience {
+	BUDGET_SPARE, /* not at all, and nobody is asked for it: all of it or nothing */
+	BUDGET_NOW, /* not at all, but those who have more are asked */
+	BUDGET_SOON, /* for some milliseconds, if it is due to us */
+	BUDGET_LAST, /* for seconds: otherwise the program ends */
+};
+
+struct mm;
+
 /* Both counts in one word, so that the two limits are kept exactly (budget.c). */
 struct budget {
-	struct atomic64 used; /* resident in the low half, stored in the high half */
+	struct atomic64 used; /* resident in the low half, stored in the high half, and what is withheld in both */
 	u32 resident_max; /* pages */
 	u32 memory_max;
 	u32 reserve; /* kept for reclaim: faults may not take it */
-	u32 stored_max; /* the store may not squeeze the resident part below a floor */
+	u32 overhead; /* charged from adoption on, for good */
 	u32 low, high; /* watermarks of free pages for the background reclaimer */
+	/*
+	 * Where the limits are shared with other processes: asks for `nr` pages more, which it adds by budget_raise().
+	 * True: some came. NULL: the limits are ours alone, and nothing is withheld.
+	 */
+	bool (*more)(struct mm *mm, u32 nr, enum budget_patience patience);
+	struct atomic32 granted; /* pages of the shared limit that are ours */
+	struct atomic64 withheld; /* the rest, as it stands in `used` */
 };
 
 /* What is known of a page of PTEs, in its word of mm->pte_tables. */

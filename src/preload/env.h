@@ -6,6 +6,11 @@
 
 #define WEIR_ENV_MEMORY "WEIR_MEMORY" /* bytes, decimal; absent: no such cap */
 #define WEIR_ENV_RESIDENT "WEIR_RESIDENT" /* bytes, decimal; absent: no such cap */
+/*
+ * Path of the pool (tree/pool.h) that the caps belong to: "/proc/<holder>/fd/<n>", so that it is found by programs that
+ * close all descriptors, and gone when all have ended. Absent: each process has the caps for itself.
+ */
+#define WEIR_ENV_TREE "WEIR_TREE"
 #define WEIR_ENV_SWAP "WEIR_SWAP" /* a device specification, e.g. "zram:algo=lz4" */
 /*
  * "<fd>:<pid>": a memfd that holds a struct mm_stats, for `weir run --stats`. Only the process <pid> uses it. The

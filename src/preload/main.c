@@ -31,6 +31,7 @@
 #include "preload/stress.h"
 #include "preload/threads.h"
 #include "preload/trace.h"
+#include "preload/tree.h"
 
 _Static_assert(SHIM_WINDOW == NET_WINDOW, "the net's filter knows the window by its address");
 
@@ -123,6 +124,21 @@ static _Noreturn void give_up(const char *what, int err)
 	__builtin_unreachable();
 }
 
+/* Not in the tree: nothing has been done to the process yet, and it ends. */
+static _Noreturn void refuse(int err, const char *path)
+{
+	int pid = (int)sys0(SYS_getpid);
+
+	if (err == -EAGAIN)
+		print_err("pid %d: no room for another process under the limit that this `weir run` shares among all "
+			  "of them; raise it, or say --per-process", pid);
+	else
+		print_err("pid %d: the limit that this `weir run` shares cannot be reached at %s (error %d); without "
+			  "/proc or after a change of user say --per-process", pid, path, -err);
+	sys1(SYS_exit_group, STATUS_CANNOT);
+	__builtin_unreachable();
+}
+
 /* ---- fork ---- */
 
 /* The thread that is forking, from prepare to end, and its signal mask. Written with the gate closed. */
@@ -137,6 +153,7 @@ static void fork_prepare(void)
 	gate_close(&core_gate);
 	fork_mask = mask;
 	mm_fork_begin(&the_mm);
+	tree_fork_begin();
 	signals_fork_begin();
 	threads_fork_begin();
 	atomic32_set(&forking_tid, sync_thread_id());
@@ -149,6 +166,7 @@ static void fork_parent(void)
 	atomic32_set(&forking_tid, 0);
 	threads_fork_end(false);
 	signals_fork_end(false);
+	tree_fork_parent();
 	mm_fork_parent(&the_mm);
 	gate_open(&core_gate);
 	restore_signals(mask);
@@ -170,11 +188,15 @@ static void fork_child(void)
 	threads_fork_end(true);
 	signals_fork_end(true);
 	lock_fork_child();
+	ret = tree_fork_child(&the_mm);
+	if (ret)
+		refuse(ret, "fork");
 	ret = mm_fork_child(&the_mm, &child_stats);
 	if (ret)
 		give_up("memory cannot be managed in a forked child", ret);
 	gate_open_in_child(&core_gate);
 	threads_hold_again();
+	tree_fork_child_end(&the_mm);
 	if (mm_is_adopted(&the_mm) && stress_start())
 		give_up("WEIR_STRESS: no thread", -EAGAIN);
 	restore_signals(mask);
@@ -254,6 +276,7 @@ static int on_adopt(struct mm *mm)
 {
 	int ret = signals_own(SIGBUS, on_sigbus, ~((u64)1 << (SIGSYS - 1)), 0);
 
+	tree_adopted(mm);
 	if (!ret && !net_is_armed)
 		ret = arm_net(mm);
 	if (!ret && !net_is_armed)
@@ -381,9 +404,12 @@ static void start(u64 memory, u64 resident)
 		.stats = env_stats(),
 		.on_adopt = on_adopt,
 	};
+	const char *pool = getenv(WEIR_ENV_TREE);
 	bool inherited = net_inherited();
-	int ret;
+	int ret = pool ? tree_join(pool, &cfg) : 0;
 
+	if (ret)
+		refuse(ret, pool);
 	signals_init();
 	threads_init(SHIM_WINDOW, SHIM_WINDOW_BYTES);
 	threads_hold = hold_for_thread;

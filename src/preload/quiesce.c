@@ -75,6 +75,13 @@ void quiesce_exempt(u32 tid)
 	atomic32_store_release(&exempt[i], tid);
 }
 
+void quiesce_forget_exempt(void)
+{
+	for (u32 i = 0; i < EXEMPT_MAX; i++)
+		atomic32_set(&exempt[i], 0);
+	atomic32_set(&nr_exempt, 0);
+}
+
 static bool thread_is_exempt(u32 tid)
 {
 	for (int i = 0; i < EXEMPT_MAX; i++)

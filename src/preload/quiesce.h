@@ -39,5 +39,8 @@ bool quiesce_ack(const siginfo_t *info, void *ucontext);
 /* A thread of weir's own, which blocks all signals and makes no calls with window pointers. Context: any. */
 void quiesce_exempt(u32 tid);
 
+/* In a forked child: those threads are not there. Context: single-threaded. */
+void quiesce_forget_exempt(void);
+
 /* How long both wait for a thread, in nanoseconds; tests shorten it. */
 extern u64 quiesce_ns_max;

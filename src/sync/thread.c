@@ -55,6 +55,11 @@ void sync_thread_join(struct sync_thread *t)
 	pthread_join((pthread_t)t->pthread, NULL);
 }
 
+void sync_thread_forget(struct sync_thread *t)
+{
+	(void)t; /* pthreads free what they know of themselves */
+}
+
 #else
 
 /* First C code of the new thread. The kernel clears t->tid when it has gone. */
@@ -129,6 +134,11 @@ void sync_thread_join(struct sync_thread *t)
 	/* CLONE_CHILD_CLEARTID wakes with a shared futex, which a private wait would miss: hence the plain one. */
 	while ((tid = atomic32_load_acquire(&t->tid)) != 0)
 		sys4(SYS_futex, &t->tid.v, 0 /* FUTEX_WAIT */, tid, NULL);
+	sync_thread_forget(t);
+}
+
+void sync_thread_forget(struct sync_thread *t)
+{
 	os_unreserve(t->stack, STACK_BYTES + TLS_BYTES + PAGE_SIZE);
 	t->stack = NULL;
 }

@@ -25,3 +25,6 @@ int must_check sync_thread_start(struct sync_thread *t, void (*fn)(void *arg), v
 
 /* Waits until fn has returned, and frees the stack. */
 void sync_thread_join(struct sync_thread *t);
+
+/* In a forked child, where the thread does not exist: frees its stack. */
+void sync_thread_forget(struct sync_thread *t);
