@@ -6,6 +6,7 @@
 
 #include "mm/budget.h"
 #include "mm/fault.h"
+#include "mm/lru.h"
 #include "mm/fork.h"
 #include "mm/reclaim.h"
 #include "sim_device.h"
@@ -225,6 +226,24 @@ static void hold_and_read_0(void *arg)
 	}
 	kernel_access(0, false, 0);
 	mm_release_page(mm, vpn);
+}
+
+/* As reclaim does with a page table from the queue, without taking pages out. */
+static void look_at_table(void *arg)
+{
+	struct mm *mm = &world->mm;
+	bool seen = false;
+	u32 table;
+
+	(void)arg;
+	if (!lru_take(mm, &table))
+		return;
+	for (u32 i = 0; i < WORLD_PAGES && !seen; i++) {
+		u64 pte = pte_read(mm, (vpn_t){ i });
+
+		seen = pte_is_present(pte) || (pte & PTE_LOCKED);
+	}
+	lru_give(mm, table, seen);
 }
 
 static void kswapd(void *arg)
@@ -556,6 +575,9 @@ const struct scenario scenarios[] = {
 	  .world = { .nr_slots = 8, .nr_devices = 1, .discard = true, .budget_matters = true, .frames_matter = true },
 	  .setup = setup_kswapd,
 	  .thread = { { "load, stop", load_0_then_stop }, { "kswapd", kswapd } } },
+	{ .name = "requeue", .help = "a page comes in while reclaim finds its page table empty",
+	  .world = { .nr_slots = 4, .nr_devices = 1, .discard = true, .budget_matters = true }, .setup = setup_swapped,
+	  .thread = { STORE_0, { "look", look_at_table } } },
 	{ .name = "hold-clean", .help = "a system call that reads a clean page, a writer and an evictor",
 	  .world = FOUR_SLOTS, .setup = setup_clean,
 	  .thread = { { "hold", hold_and_read_0 }, STORE_0, EVICT_0 } },

@@ -12,7 +12,7 @@
 
 enum {
 	RUNS_MAX = 6000, /* larger worlds are neither searched without sleep sets, nor to the end by DPOR */
-	DPOR_RUNS_MAX = 16000,
+	DPOR_RUNS_MAX = 64000,
 	BOUNDED_RUNS_MAX = 20000, /* nor with a bound on preemptions */
 	PREEMPTIONS = 2,
 };
