@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * What a swap-in costs, against its floor. Everything is paged out to zram (LZ4), then one word of each page is read,
- * one page a fault. The floor is the same work done bare: SIGBUS, LZ4_decompress_safe, UFFDIO_COPY, with no page
- * table, slot, budget or lock. Interleaved in one run; medians with min and max.
+ * What a swap-in costs, against its floor, with faults by signal and (where the user may) by thread. Everything is
+ * paged out to zram (LZ4), then one word of each page is read, one page a fault. The floor is the same work done bare:
+ * SIGBUS, LZ4_decompress_safe, UFFDIO_COPY, with no page table, slot, budget or lock. Interleaved in one run; medians
+ * with min and max.
  *
  *   bench_swapin [MIB [ROUNDS [FILE]]]
  */
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #include "fault/signal.h"
+#include "fault/thread.h"
 #include "mm/mm.h"
 #include "vm/uffd_abi.h"
 
@@ -27,8 +29,6 @@ enum { ROUNDS_MAX = 101, THREADS_MAX = 2 };
 
 static u32 nr_pages;
 static u8 *data; /* nr_pages of real file contents */
-static struct mm mm;
-static struct mm_stats stats;
 
 static void fail(const char *what)
 {
@@ -102,30 +102,44 @@ static void bare_setup(void)
 
 /* ---- weir ---- */
 
-static u8 *region;
+struct target {
+	struct mm mm;
+	struct mm_stats stats;
+	u8 *region;
+};
 
-static void weir_setup(void)
+static struct target by_signal, by_thread;
+static struct fault_threads fault_threads;
+
+static int start_threads(struct mm *mm)
+{
+	return fault_threads_start(&fault_threads, mm, NULL);
+}
+
+static void weir_setup(struct target *t, enum vm_faults faults)
 {
 	struct mm_config cfg = {
+		.faults = faults,
+		.on_adopt = faults == VM_FAULTS_THREAD ? start_threads : NULL,
 		.resident_pages = 2 * (u64)nr_pages + MM_LIMIT_PAGES_MIN,
 		.nr_pages = 1 << 22,
 		.nr_cpus = 2,
-		.stats = &stats,
+		.stats = &t->stats,
 	};
 	struct swap_device_config dev_cfg;
 	struct swap_device *dev;
 	char err[160];
 	vpn_t start;
 
-	if (mm_create(&mm, &cfg) || swap_device_parse("zram", &dev_cfg, err, sizeof(err)))
+	if (mm_create(&t->mm, &cfg) || swap_device_parse("zram", &dev_cfg, err, sizeof(err)))
 		fail("mm_create");
 	dev_cfg.size = 2 * (u64)nr_pages << PAGE_SHIFT;
-	if (swap_device_open(&dev_cfg, &dev) || mm_swapon(&mm, dev) || mm_adopt(&mm))
+	if (swap_device_open(&dev_cfg, &dev) || mm_swapon(&t->mm, dev) || mm_adopt(&t->mm))
 		fail("swapon");
-	if (mm_map(&mm, nr_pages, 1, VM_READ | VM_WRITE, &start))
+	if (mm_map(&t->mm, nr_pages, 1, VM_READ | VM_WRITE, &start))
 		fail("mm_map");
-	region = (u8 *)vm_address(&mm.vm, start);
-	memcpy(region, data, (size_t)nr_pages << PAGE_SHIFT);
+	t->region = (u8 *)vm_address(&t->mm.vm, start);
+	memcpy(t->region, data, (size_t)nr_pages << PAGE_SHIFT);
 }
 
 static void on_sigbus(int sig, siginfo_t *info, void *uc)
@@ -134,7 +148,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *uc)
 
 	if (addr - (uintptr_t)bare.region < (uintptr_t)nr_pages << PAGE_SHIFT)
 		bare_fault(addr);
-	else if (fault_signal(&mm, info, uc, NULL) == SIGNAL_NOT_OURS)
+	else if (fault_signal(&by_signal.mm, info, uc, NULL) == SIGNAL_NOT_OURS)
 		signal(sig, SIG_DFL);
 }
 
@@ -192,23 +206,33 @@ static double report(const char *name, u32 threads, double *us, u32 rounds)
 	return us[rounds / 2];
 }
 
+static double measure_weir(struct target *t, u32 threads, u64 *sum)
+{
+	mm_pageout(&t->mm, vm_vpn(&t->mm.vm, (uintptr_t)t->region), nr_pages);
+	return measure(t->region, threads, sum);
+}
+
 static void bench(u32 threads, u32 rounds)
 {
-	double weir_us[ROUNDS_MAX], bare_us[ROUNDS_MAX], w, b;
+	double weir_us[ROUNDS_MAX], thread_us[ROUNDS_MAX], bare_us[ROUNDS_MAX], w, b;
 
 	for (u32 r = 0; r < rounds; r++) {
-		u64 weir_sum, bare_sum;
+		u64 weir_sum, thread_sum, bare_sum;
 
-		mm_pageout(&mm, vm_vpn(&mm.vm, (uintptr_t)region), nr_pages);
 		madvise(bare.region, (size_t)nr_pages << PAGE_SHIFT, MADV_DONTNEED);
-		weir_us[r] = measure(region, threads, &weir_sum);
+		weir_us[r] = measure_weir(&by_signal, threads, &weir_sum);
 		bare_us[r] = measure(bare.region, threads, &bare_sum);
-		if (weir_sum != bare_sum) {
+		thread_sum = bare_sum;
+		if (by_thread.region)
+			thread_us[r] = measure_weir(&by_thread, threads, &thread_sum);
+		if (weir_sum != bare_sum || thread_sum != bare_sum) {
 			fprintf(stderr, "contents differ\n");
 			exit(1);
 		}
 	}
 	w = report("weir", threads, weir_us, rounds);
+	if (by_thread.region)
+		report("thread", threads, thread_us, rounds);
 	b = report("bare", threads, bare_us, rounds);
 	printf("ratio  %u thread%s  %6.2f  (target: at most 1.5)\n", threads, threads > 1 ? "s" : " ", w / b);
 }
@@ -248,9 +272,17 @@ int main(int argc, char **argv)
 	sigfillset(&action.sa_mask);
 	sigaction(SIGBUS, &action, NULL);
 	bare_setup();
-	weir_setup();
+	weir_setup(&by_signal, VM_FAULTS_SIGNAL);
+	if (vm_can_register(VM_FAULTS_THREAD, VM_METHOD_AUTO))
+		printf("no faults by thread for this user\n");
+	else
+		weir_setup(&by_thread, VM_FAULTS_THREAD);
 	for (u32 threads = 1; threads <= THREADS_MAX; threads++)
 		bench(threads, rounds);
-	mm_destroy(&mm);
+	mm_destroy(&by_signal.mm);
+	if (by_thread.region) {
+		fault_threads_stop(&fault_threads);
+		mm_destroy(&by_thread.mm);
+	}
 	return 0;
 }

@@ -12,7 +12,7 @@
 enum {
 	BUCKETS = 4096,
 	LOOKS_MAX = 128, /* what a thread is known to have read since it last began something new */
-	ROUNDS = 3, /* the same look at the same unchanged word, so often, is a loop */
+	ROUNDS = 6, /* the same look at the same unchanged word, so often, is a loop */
 	IDLE_TIMEOUTS_MAX = 40, /* in a row that changed nothing: nobody will ever get on */
 	NOTES_MAX = 8192,
 	LEAF_BYTES = 1024, /* of stack that a function may use who does not come to begin_op() */

@@ -140,6 +140,14 @@ long vm_steal(struct vm *vm, vpn_t vpn, frame_t frame, u32 nr)
 	return done ? done : -ENOENT;
 }
 
+/* Faults are not by thread here. */
+long vm_steal_unwritable(struct vm *vm, vpn_t vpn, frame_t frame, unsigned int prot)
+{
+	(void)vm, (void)vpn, (void)frame, (void)prot;
+	must(false);
+	return -EBUSY;
+}
+
 u32 vm_read_pages(struct vm *vm, const vpn_t *vpns, frame_t frame, u32 nr)
 {
 	must(nr > 0 && frame.val >= vm->nr_steal_frames && frame.val + nr <= vm->nr_frames);

@@ -4,14 +4,14 @@
  *
  * A weir is a window of anonymous memory whose resident part is capped. Pages over the cap go to swap devices (first
  * of all compressed memory inside the process) and come back when they are touched. Faults are served by the
- * faulting thread itself, in a SIGBUS handler.
+ * faulting thread itself, in a SIGBUS handler, or, with a privilege, by threads of weir's own.
  *
  * Conventions
  *   Functions return 0 or a count, or -errno. Sizes and lengths are in bytes and are rounded out to 4096-byte pages.
  *   "Thread-safe" means callable from several threads at once, also for the same range. No function may be called
  *   from a signal handler unless it says so.
  *
- * Caveats
+ * Caveats, the first three not with WEIR_FAULTS_THREAD
  *   - SIGBUS is taken. A handler installed before weir_init() is chained to for faults that are not weir's.
  *   - A thread that touches mapped memory must not have SIGBUS blocked: the kernel would end the process.
  *   - The kernel cannot fault pages in: a range passed to a system call must be held (weir_hold) for its duration,
@@ -41,6 +41,16 @@ enum weir_vm {
 	WEIR_VM_COPY, /* pages leave by write-protect, UFFDIO_COPY and MADV_DONTNEED */
 };
 
+enum weir_faults {
+	WEIR_FAULTS_SIGNAL, /* SIGBUS in the faulting thread; for any user */
+	/*
+	 * The faulting thread, or the system call it is in, sleeps while a thread of weir's serves the page. Needs
+	 * Linux 6.8 and one of vm.unprivileged_userfaultfd=1, CAP_SYS_PTRACE, access to /dev/userfaultfd. A page that
+	 * cannot be read back is SIGBUS at each access until it is unmapped or dropped, and EFAULT in system calls.
+	 */
+	WEIR_FAULTS_THREAD,
+};
+
 struct weir_options {
 	/* Cap of resident pages + swap cache + compressed store + tables, bytes. 0: no such cap. */
 	uint64_t memory;
@@ -49,17 +59,20 @@ struct weir_options {
 	/* Address space of the window, bytes; 0: 1 TiB, less where RLIMIT_AS says so. */
 	uint64_t window;
 	enum weir_vm vm;
+	enum weir_faults faults;
 	/*
-	 * Called once, in the faulting thread's signal handler, when no page can be freed: `why` is one line of text.
-	 * NULL prints it on stderr. The process is then ended by SIGKILL.
+	 * Called once, in the faulting thread's signal handler or in a thread that libc does not know, when no page
+	 * can be freed: `why` is one line of text, and only async-signal-safe functions may be called. NULL prints it
+	 * on stderr. The process is then ended by SIGKILL.
 	 */
 	void (*out_of_memory)(const char *why);
 };
 
 /*
  * Opens a window. Nothing is managed, and no fault is taken, before the memory handed out exceeds the limit.
- * Errors: -EINVAL (options), -EBUSY (the process already has one), -ENOSYS or -EPERM (no userfaultfd here: see
- * `weir probe`), -ENOMEM (address space). Not thread-safe against itself.
+ * Errors: -EINVAL (options, or a kernel too old for them), -EBUSY (the process already has one), -ENOSYS or -EPERM (no
+ * userfaultfd here, or not one for WEIR_FAULTS_THREAD: see `weir probe`), -ENOMEM (address space). Not thread-safe
+ * against itself.
  */
 int weir_init(const struct weir_options *options, struct weir **weir);
 

@@ -11,6 +11,7 @@
 #include "base/syscall.h"
 #include "fault/hold.h"
 #include "fault/signal.h"
+#include "fault/thread.h"
 #include "mm/mm.h"
 #include "swap/swap_device.h"
 
@@ -22,6 +23,7 @@ struct weir {
 	struct mm mm;
 	struct mm_stats stats;
 	struct sigaction previous; /* SIGBUS before us */
+	struct fault_threads threads; /* WEIR_FAULTS_THREAD, once adopted */
 	void (*out_of_memory)(const char *why);
 };
 
@@ -97,15 +99,21 @@ static int check_options(const struct weir_options *o)
 		return -EINVAL;
 	if ((o->memory && o->memory < WEIR_MEMORY_MIN) || (o->resident && o->resident < WEIR_MEMORY_MIN))
 		return -EINVAL;
-	if (o->vm > WEIR_VM_COPY)
+	if (o->vm > WEIR_VM_COPY || o->faults > WEIR_FAULTS_THREAD)
 		return -EINVAL;
 	return 0;
 }
 
 /* Says now what adoption would run into later. */
-static int check_userfaultfd(enum vm_method method)
+static int check_userfaultfd(enum vm_method method, enum vm_faults faults)
 {
-	struct vm_config cfg = { .nr_pages = 1, .nr_steal_frames = 1, .nr_plain_frames = 1, .method = method };
+	struct vm_config cfg = {
+		.nr_pages = 1,
+		.nr_steal_frames = 1,
+		.nr_plain_frames = 1,
+		.method = method,
+		.faults = faults,
+	};
 	struct vm vm;
 	int ret = vm_open(&vm, &cfg);
 
@@ -118,9 +126,17 @@ static int check_userfaultfd(enum vm_method method)
 	return ret;
 }
 
+static int on_adopt(struct mm *mm)
+{
+	struct weir *w = the_weir;
+
+	return mm->vm.faults == VM_FAULTS_THREAD ? fault_threads_start(&w->threads, mm, w->out_of_memory) : 0;
+}
+
 API int weir_init(const struct weir_options *options, struct weir **out)
 {
 	static const enum vm_method methods[] = { VM_METHOD_AUTO, VM_METHOD_MOVE, VM_METHOD_COPY };
+	enum vm_faults faults = options->faults == WEIR_FAULTS_THREAD ? VM_FAULTS_THREAD : VM_FAULTS_SIGNAL;
 	struct mm_config cfg = { 0 };
 	struct weir *w;
 	int ret = check_options(options);
@@ -128,7 +144,7 @@ API int weir_init(const struct weir_options *options, struct weir **out)
 	if (!ret && the_weir)
 		ret = -EBUSY;
 	if (!ret)
-		ret = check_userfaultfd(methods[options->vm]);
+		ret = check_userfaultfd(methods[options->vm], faults);
 	if (ret)
 		return ret;
 	w = os_reserve(sizeof(*w));
@@ -140,12 +156,15 @@ API int weir_init(const struct weir_options *options, struct weir **out)
 	cfg.nr_pages = (u32)(choose_window(options) >> PAGE_SHIFT);
 	cfg.nr_cpus = os_nr_cpus();
 	cfg.method = methods[options->vm];
+	cfg.faults = faults;
+	cfg.on_adopt = on_adopt;
 	cfg.stats = &w->stats;
 	ret = mm_create(&w->mm, &cfg);
 	if (ret)
 		goto free_weir;
 	__atomic_store_n(&the_weir, w, __ATOMIC_RELEASE);
-	ret = install_handler(w);
+	if (faults == VM_FAULTS_SIGNAL)
+		ret = install_handler(w);
 	if (ret)
 		goto destroy_mm;
 	*out = w;
@@ -163,7 +182,10 @@ API void weir_destroy(struct weir *w)
 {
 	if (!w)
 		return;
-	sigaction(SIGBUS, &w->previous, NULL);
+	if (w->mm.vm.faults == VM_FAULTS_SIGNAL)
+		sigaction(SIGBUS, &w->previous, NULL);
+	else
+		fault_threads_stop(&w->threads);
 	__atomic_store_n(&the_weir, NULL, __ATOMIC_RELEASE);
 	mm_destroy(&w->mm);
 	os_unreserve(w, sizeof(*w));

@@ -106,6 +106,7 @@ test_options() {
 	expect_run_error 125 '--memory: 8191K is too small; the smallest' --memory 8191K touch "$dir/started"
 	expect_run_error 125 '--resident: 1M is too small' --memory 64M --resident 1M touch "$dir/started"
 	expect_run_error 125 '--memory: 99999999999T is out of range' --memory 99999999999T touch "$dir/started"
+	expect_run_error 125 "--faults: unknown value 'x'; give one of signal|thread" --faults x touch "$dir/started"
 	expect_run_error 125 "unknown option '--memroy'" --memroy 64M touch "$dir/started"
 	expect_run_error 125 "unknown option '-m'" -m 64M touch "$dir/started"
 	expect_run_error 125 "--stats: unknown value 'xml'; give one of none" --memory 64M --stats=xml ls
@@ -207,6 +208,27 @@ os.setxattr(sys.argv[1], "security.capability", caps)' "$dir/bin/capable"; then
 	cp "$dir/bin/dynamic" "$dir/bin/unreadable"
 	chmod 711 "$dir/bin/unreadable"
 	expect_error 126 'unreadable cannot be read' as_nobody "$weir" run --memory 64M "$dir/bin/unreadable"
+}
+
+# Faults by thread are refused without the privilege.
+test_faults() {
+	local run=("$weir" run --memory 64M --allocator none --faults thread)
+	expect_out 0 '^WEIR_FAULTS=signal$' env WEIR_FAULTS=thread "$weir" run --memory 64M --allocator none env
+	if ! "${run[@]}" true 2>"$dir/err"; then
+		echo "note: --faults thread is not tested: $(cat "$dir/err")"
+		return
+	fi
+	expect_out 0 '^WEIR_FAULTS=thread$' "${run[@]}" env
+	expect_out 0 'threads (--faults thread) *yes' "$weir" probe
+	if ! as_nobody true 2>"$dir/err"; then
+		echo "note: --faults thread is not tested as another user: $(cat "$dir/err")"
+	elif [ "$(cat /proc/sys/vm/unprivileged_userfaultfd)" != 0 ] || as_nobody test -w /dev/userfaultfd; then
+		echo "note: --faults thread is open to everybody here"
+	else
+		expect_error 125 '--faults thread needs .*; run .sysctl vm.unprivileged_userfaultfd=1. as root' \
+			as_nobody "${run[@]}" touch "$dir/started"
+		expect_out 0 'threads (--faults thread) *no' as_nobody "$weir" probe
+	fi
 }
 
 as_nobody() {
@@ -396,6 +418,7 @@ fi
 test_scripts
 test_programs
 test_privileges
+test_faults
 test_machine
 test_environment
 test_stats

@@ -130,6 +130,9 @@ static void test_judge(void)
 	expect_eq(findings.nr_findings, 0);
 	expect(!findings_are_fatal(&findings));
 
+	machine.uffd_kernel_mode = false;
+	expect_finding(&machine, false, "userfaultfd_kernel_mode", "--faults thread needs", "_userfaultfd=1");
+	machine.uffd_kernel_mode = true;
 	machine.uffd.features &= ~(u64)UFFD_FEATURE_MOVE;
 	expect_finding(&machine, false, "move", "no UFFDIO_MOVE", "6.8");
 	machine.uffd.features = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_MOVE;

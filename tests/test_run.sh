@@ -6,6 +6,7 @@
 #   test_run.sh WEIR VICTIM
 set -u
 weir=$1 victim=$2
+by=()
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 fails=0 per_process=
@@ -25,13 +26,13 @@ check_peak() {
 victim_runs() {
 	for vm in move copy; do
 		# shellcheck disable=SC2086 # an option or nothing
-		if ! WEIR_VM=$vm timeout 120 "$weir" run $per_process --memory "$3M" -- "$victim" "$1" "$2" \
+		if ! WEIR_VM=$vm timeout 120 "$weir" run $per_process --memory "$3M" "${by[@]}" -- "$victim" "$1" "$2" \
 			>"$tmp/out" 2>"$tmp/err"; then
-			fail "$1, pages leave by $vm"
+			fail "$1 ${by[*]}, pages leave by $vm"
 			continue
 		fi
-		check_peak "$1 by $vm" "$3" "$(sed -n 's/^ok //p' "$tmp/out")"
-		echo "ok $1 by $vm, $SECONDS s"
+		check_peak "$1 ${by[*]} by $vm" "$3" "$(sed -n 's/^ok //p' "$tmp/out")"
+		echo "ok $1 ${by[*]} by $vm, $SECONDS s"
 	done
 }
 
@@ -87,6 +88,37 @@ fi
 WEIR_STRESS=many timeout 60 "$weir" run --memory 64M -- "$victim" work 4 >"$tmp/out" 2>"$tmp/err"
 [ $? -eq 125 ] || fail "WEIR_STRESS=many is taken"
 
+# The same with faults by thread, where this user may have them.
+if ! "$weir" run --memory 64M --faults thread -- true 2>"$tmp/err"; then
+	echo "faults by thread are left out: $(cat "$tmp/err")"
+else
+	by=(--faults thread)
+	victim_runs work 96 32
+	victim_runs random 28 32
+	victim_runs zeros 256 32
+	victim_runs churn 48 32
+	victim_runs threads 96 32
+	victim_runs syscalls 40 32
+	victim_runs spawn 32 16
+	victim_runs fork-early 48 16
+	victim_runs fork-late 48 16
+	victim_runs fork-storm 24 16
+	victim_runs signals 48 16
+	victim_runs mappings 48 16
+	victim_runs close-all 48 16
+	by=()
+	# A program that has lost the privilege on the way says so, and does not start.
+	lose=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
+	if ! "${lose[@]}" test ! -w /dev/userfaultfd 2>"$tmp/err" ||
+		[ "$(cat /proc/sys/vm/unprivileged_userfaultfd)" != 0 ]; then
+		echo "the loss of the privilege is left out: it cannot be lost here. $(cat "$tmp/err")"
+	else
+		"$weir" run --memory 64M --faults thread --allocator none -- "${lose[@]}" true 2>"$tmp/err"
+		[ $? -eq 125 ] || fail "privilege lost: not refused"
+		grep -q 'faults thread is not allowed here' "$tmp/err" || fail "privilege lost: not told"
+	fi
+fi
+
 # --resident alone: the compressed part may grow, the rest obeys.
 if timeout 120 "$weir" run --resident 16M --stats=json -- "$victim" work 96 >"$tmp/out" 2>"$tmp/err"; then
 	peak=$(sed -n 's/.*"resident_peak_bytes": *\([0-9]*\).*/\1/p' "$tmp/err")
@@ -118,8 +150,8 @@ same() {
 	command -v "${1%% *}" >/dev/null || { echo "no $1 here: left out"; return; }
 	"$@" >"$tmp/plain" 2>"$tmp/err" </dev/null || { fail "plain $1"; return; }
 	for vm in move copy; do
-		WEIR_VM=$vm timeout 120 "$weir" run --memory "$limit" -- "$@" >"$tmp/out" 2>"$tmp/err" </dev/null ||
-			fail "$1 by $vm: status $?"
+		WEIR_VM=$vm timeout 120 "$weir" run --memory "$limit" "${by[@]}" -- "$@" \
+			>"$tmp/out" 2>"$tmp/err" </dev/null || fail "$1 by $vm: status $?"
 		cmp -s "$tmp/plain" "$tmp/out" || fail "$1 by $vm: output differs"
 		echo "ok $1 by $vm, $SECONDS s"
 	done

@@ -27,12 +27,14 @@ static void test_options_are_checked(void)
 	struct weir_options none = { 0 }, small = { .memory = WEIR_MEMORY_MIN - 1 };
 	struct weir_options small_resident = { .memory = 64 * MIB, .resident = 4096 };
 	struct weir_options bad_vm = { .memory = 64 * MIB, .vm = 7 }, good = { .memory = 64 * MIB };
+	struct weir_options bad_faults = { .memory = 64 * MIB, .faults = 7 };
 	struct weir *w = NULL, *second;
 
 	expect_eq(weir_init(&none, &w), -EINVAL);
 	expect_eq(weir_init(&small, &w), -EINVAL);
 	expect_eq(weir_init(&small_resident, &w), -EINVAL);
 	expect_eq(weir_init(&bad_vm, &w), -EINVAL);
+	expect_eq(weir_init(&bad_faults, &w), -EINVAL);
 	expect(!w);
 	expect_eq(weir_init(&good, &w), 0);
 	expect_eq(weir_init(&good, &second), -EBUSY);
@@ -91,6 +93,39 @@ static void test_advice(void)
 	expect_eq(weir_advise(w, m, MIB, WEIR_DONTNEED), 0);
 	for (size_t i = 0; i < MIB; i += 512)
 		expect_eq(m[i], 0);
+	weir_destroy(w);
+}
+
+/* Nothing is held, and SIGBUS is not ours. */
+static void test_faults_by_thread(void)
+{
+	struct weir_options options = { .memory = 16 * MIB, .window = 1024 * MIB, .faults = WEIR_FAULTS_THREAD };
+	struct sigaction before, after;
+	int fds[2];
+	struct weir *w;
+	char *m;
+	int ret;
+
+	expect_eq(sigaction(SIGBUS, NULL, &before), 0);
+	ret = weir_init(&options, &w);
+	if (ret == -EPERM || ret == -EINVAL) {
+		printf("# no faults by thread for this user, or this kernel\n");
+		return;
+	}
+	expect_eq(ret, 0);
+	expect_eq(sigaction(SIGBUS, NULL, &after), 0);
+	expect(before.sa_sigaction == after.sa_sigaction);
+	expect_eq(weir_swapon(w, "zram"), 0);
+	m = weir_map(w, 64 * MIB);
+	memset(m, 7, 32 * MIB);
+	expect_eq(pipe(fds), 0);
+	for (size_t at = 0; at < 32 * MIB; at += 32768) {
+		expect_eq(write(fds[1], m + at, 32768), 32768);
+		expect_eq(read(fds[0], m + 32 * MIB + at, 32768), 32768);
+	}
+	expect(!memcmp(m, m + 32 * MIB, 32 * MIB));
+	close(fds[0]);
+	close(fds[1]);
 	weir_destroy(w);
 }
 
@@ -224,6 +259,7 @@ int main(void)
 	run_test(test_ranges_are_checked);
 	run_test(test_advice);
 	run_test(test_cold_pages_leave_first);
+	run_test(test_faults_by_thread);
 	run_test(test_unmapped_memory_is_a_segv);
 	run_test(test_foreign_sigbus_is_passed_on);
 	run_test(test_out_of_memory_is_told_before_it_kills);

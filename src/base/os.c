@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "base/syscall.h"
@@ -10,6 +11,12 @@
 /* Newer than the system headers: the caller's own process (Linux 6.15), to whom all advice is open (6.13). */
 #ifndef PIDFD_SELF_THREAD_GROUP
 #define PIDFD_SELF_THREAD_GROUP -10001
+#endif
+
+enum { CLOSE_UNSHARE = 1 << 1 };
+
+#ifndef SYS_close_range /* 5.9 */
+#define SYS_close_range 436
 #endif
 
 static bool is_error(long ret)
@@ -86,6 +93,22 @@ unsigned int os_nr_cpus(void)
 	for (long i = 0; i < bytes / (long)sizeof(u64); i++)
 		nr += (unsigned int)__builtin_popcountll(mask[i]);
 	return nr ? nr : 1;
+}
+
+void os_cpus(u64 *mask, size_t bytes)
+{
+	memset(mask, 0, bytes);
+	sys3(SYS_sched_getaffinity, 0, bytes, mask);
+}
+
+int os_run_on(const u64 *mask, size_t bytes)
+{
+	return (int)sys3(SYS_sched_setaffinity, 0, bytes, mask);
+}
+
+int os_own_descriptors(void)
+{
+	return (int)sys3(SYS_close_range, 0, ~0u, CLOSE_UNSHARE);
 }
 
 int os_gettid(void)

@@ -32,6 +32,14 @@ long os_read_file(const char *path, char *buf, size_t size);
 void os_write(int fd, const char *buf, size_t len);
 
 unsigned int os_nr_cpus(void);
+
+/* The processors that the calling thread may run on, as a bit mask; and may from now on (0 or -errno). */
+void os_cpus(u64 *mask, size_t bytes);
+int os_run_on(const u64 *mask, size_t bytes);
+
+/* Gives the calling thread a table of descriptors of its own, with none in it. 0 or -errno. */
+int must_check os_own_descriptors(void);
+
 int os_gettid(void);
 
 /*

@@ -91,9 +91,12 @@ static void record_libraries(struct record *record, const struct machine *machin
 static void record_use(struct record *record, const struct machine *machine, const struct findings *findings)
 {
 	bool works = !findings_are_fatal(findings);
+	struct finding threads;
 
 	record_heading(record, "weir will use");
 	record_text(record, "faults", "faults", works ? "signals" : NULL);
+	record_number(record, RECORD_BOOL, "faults_thread", "  threads (--faults thread)",
+		      works && machine_judge_threads(machine, &threads));
 	record_text(record, "vm", "pages leave by",
 		    !works					 ? NULL
 		    : machine->uffd.features & UFFD_FEATURE_MOVE ? "MOVE"

@@ -28,11 +28,15 @@
 
 enum stats_mode { STATS_NONE, STATS_TEXT, STATS_JSON };
 
+enum faults_mode { FAULTS_SIGNAL, FAULTS_THREAD };
+
+static const char *const faults_names[] = { "signal", "thread", NULL };
 static const char *const stats_names[] = { "none", "text", "json", NULL };
 
 static struct {
 	u64 memory, resident;
 	const char *swap;
+	int faults; /* enum faults_mode */
 	int stats; /* enum stats_mode */
 	int allocator; /* enum allocator */
 	bool per_process;
@@ -60,6 +64,11 @@ static const struct option_spec run_options[] = {
 	  .argument = "DEVICE",
 	  .value = &options.swap,
 	  .help = "where pages go: zram[:algo=lz4|zstd,level=N]; default zram" },
+	{ .name = "faults",
+	  .kind = OPTION_CHOICE,
+	  .choices = faults_names,
+	  .value = &options.faults,
+	  .help = "how pages are asked for; default signal" },
 	{ .name = "stats",
 	  .kind = OPTION_CHOICE,
 	  .choices = stats_names,
@@ -100,8 +109,13 @@ static int check_machine(struct machine *machine)
 
 	machine_probe(machine);
 	machine_judge(machine, (enum allocator)options.allocator, &findings);
-	if (!findings_are_fatal(&findings))
-		return 0;
+	if (!findings_are_fatal(&findings)) {
+		struct finding finding;
+
+		if (options.faults == FAULTS_SIGNAL || machine_judge_threads(machine, &finding))
+			return 0;
+		return cli_error(CLI_RUN_FAILED, "run", "%s; %s", finding.what, finding.fix);
+	}
 	return cli_error(CLI_RUN_FAILED, "run", "%s; %s", findings.finding[0].what, findings.finding[0].fix);
 }
 
@@ -187,6 +201,9 @@ static int set_environment(const struct machine *machine)
 
 	if (rc == 0)
 		rc = set_number(WEIR_ENV_RESIDENT, options.resident);
+	/* Set in both cases: an outer weir run may have left another. */
+	if (rc == 0 && setenv(WEIR_ENV_FAULTS, faults_names[options.faults], 1) < 0)
+		rc = -errno;
 	if (rc == 0 && (setenv(WEIR_ENV_SWAP, options.swap, 1) < 0 || unsetenv(WEIR_ENV_STATS) < 0))
 		rc = -errno;
 	return rc < 0 ? rc : set_allocator(machine);

@@ -90,7 +90,7 @@ static int read_sysctl(const char *path)
 	return os_read_file(path, text, sizeof(text)) > 0 ? atoi(text) : -1;
 }
 
-/* Not needed: the shim keeps the kernel's own accesses out of unmapped pages. */
+/* For --faults thread; with signals the shim keeps the kernel's own accesses out of unmapped pages. */
 static void probe_uffd_kernel_mode(struct machine *machine)
 {
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
@@ -295,9 +295,26 @@ static void judge_libraries(const struct machine *machine, enum allocator alloca
 	}
 }
 
+bool machine_judge_threads(const struct machine *machine, struct finding *finding)
+{
+	*finding = (struct finding){ .key = "userfaultfd_kernel_mode" };
+	if (!(machine->uffd.features & UFFD_FEATURE_MOVE)) {
+		finding_say(finding, what, "--faults thread needs UFFDIO_MOVE, which the kernel (%s) lacks",
+			    machine->kernel);
+		finding_say(finding, fix, "boot Linux 6.8 or newer");
+	} else if (!machine->uffd_kernel_mode) {
+		finding_say(finding, what,
+			    "--faults thread needs a userfaultfd for the kernel's own accesses, which this user "
+			    "may not have");
+		finding_say(finding, fix,
+			    "run `sysctl vm.unprivileged_userfaultfd=1` as root, or give access to /dev/userfaultfd");
+	}
+	return !finding->what[0];
+}
+
 static void judge_options(const struct machine *machine, struct findings *findings)
 {
-	struct finding *finding;
+	struct finding *finding, threads;
 
 	if (!machine->uffd.error && !(machine->uffd.features & UFFD_FEATURE_MOVE)) {
 		finding = finding_add(findings, "move", false);
@@ -305,12 +322,9 @@ static void judge_options(const struct machine *machine, struct findings *findin
 			    machine->kernel);
 		finding_say(finding, fix, "boot Linux 6.8 or newer");
 	}
-	if (!machine->uffd_kernel_mode) {
-		finding = finding_add(findings, "userfaultfd_kernel_mode", false);
-		finding_say(finding, what,
-			    "userfaultfd for the kernel's own accesses is not allowed; weir does without");
-		finding_say(finding, fix, "run `sysctl vm.unprivileged_userfaultfd=1` as root");
-	}
+	/* Without MOVE that has been said. */
+	if (!machine->uffd_kernel_mode && !machine_judge_threads(machine, &threads))
+		findings->finding[findings->nr_findings++] = threads;
 }
 
 void machine_judge(const struct machine *machine, enum allocator allocator, struct findings *findings)

@@ -62,4 +62,7 @@ struct findings {
 /* `allocator` is the one that weir run would use. Fatal findings come first. */
 void machine_judge(const struct machine *machine, enum allocator allocator, struct findings *findings);
 
+/* Can faults be served by threads? If not, what to do about it is in `finding`. */
+bool machine_judge_threads(const struct machine *machine, struct finding *finding);
+
 bool findings_are_fatal(const struct findings *findings);

@@ -21,7 +21,7 @@
 
 enum {
 	FILTER_MAX = 2048,
-	PROBE_ANSWER = 424242, /* no result of write(2) */
+	PROBE_ANSWER = 424242, /* no result of munmap(2), which every filter of ours traps */
 	LOST_TRIES = 3,
 	CODE_SECCOMP = 1, /* si_code of a trap */
 };
@@ -191,9 +191,9 @@ bool net_inherited(void)
 		return false;
 	signal_raw_mask(SIG_UNBLOCK, signal_raw_bit(SIGSYS), NULL);
 	/* Our text and libc's may lie in different ranges; either way a handler is needed. */
-	ret = syscall_direct(SYS_write, -1, (long)NET_WINDOW, 0, 0, 0, 0);
+	ret = syscall_direct(SYS_munmap, (long)NET_WINDOW, 0, 0, 0, 0, 0);
 	if (ret != PROBE_ANSWER)
-		ret = syscall(SYS_write, -1, NET_WINDOW, 0);
+		ret = syscall(SYS_munmap, NET_WINDOW, 0);
 	signal_raw_action(SIGSYS, &before, NULL);
 	return ret == PROBE_ANSWER;
 }

@@ -23,6 +23,11 @@ enum { NET_GUARDED = 2 };
 
 struct net_ops {
 	/*
+	 * The kernel's own accesses are served: only what the core must know of is trapped (forks, mappings, signals
+	 * and descriptors that are ours), and io_uring and AIO work.
+	 */
+	bool kernel_faults;
+	/*
 	 * Makes [addr, addr + len), which lies in the window, resident and keeps it so; on failure nothing is held.
 	 * Returns 0, -EFAULT (not all mapped with these rights) or -ENOMEM (too much is held). Holds nest. release
 	 * takes the range of one hold, or of several adjoining ones together. Called with the thread's own signal

@@ -511,6 +511,23 @@ const struct net_call *net_call_find(long nr)
 	return &calls[nr];
 }
 
+bool net_call_is_core(long nr)
+{
+	const struct net_call *call = net_call_find(nr);
+
+	if (call->fn == do_mm || call->fn == do_fork || call->fn == do_signal || call->fn == do_close_range ||
+	    call->fn == do_prctl || call->fn == do_exit)
+		return true;
+	for (int i = 0; i < 6; i++) {
+		u8 kind = call->arg[i].kind;
+
+		if (kind == NET_ARG_MASK || kind == NET_ARG_MASKPTR || kind == NET_ARG_FOREVER)
+			return true;
+	}
+	return call->class == NET_FORK || call->class == NET_GUARD || nr == 435 /* clone3 */ ||
+	       nr == 440 /* process_madvise */;
+}
+
 /* Which arguments the filter looks at. Replaced masks are found by `nonzero`. */
 unsigned int net_call_mask(const struct net_call *call)
 {

@@ -90,7 +90,9 @@ static unsigned int test_of(struct maker *m, long nr)
 
 	memset(&test, 0, sizeof(test));
 	test.class = call->class;
-	if (call->class == NET_PTR || call->class == NET_UNLISTED) {
+	if (net_state.ops->kernel_faults && !net_call_is_core(nr)) {
+		test.class = NET_NONE;
+	} else if (call->class == NET_PTR || call->class == NET_UNLISTED) {
 		test.class = NET_PTR;
 		test.mask = (u8)net_call_mask(call);
 		test.nonzero = call->nonzero;

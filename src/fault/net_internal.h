@@ -132,6 +132,8 @@ int must_check net_hold_string(struct net_trap *t, uintptr_t addr, size_t max);
 bool net_touch_string(uintptr_t addr, size_t max);
 
 /* net_calls.c */
+/* Is it the core's business even where the kernel's accesses are served? */
+bool net_call_is_core(long nr);
 int must_check net_hold_args(struct net_trap *t);
 long net_call_run(struct net_trap *t);
 

@@ -35,7 +35,7 @@ static void describe_oom(struct mm *mm, char *line, size_t size)
 }
 
 /* Swap full is told before it kills. */
-static _Noreturn void die_out_of_memory(struct mm *mm, void (*out_of_memory)(const char *why))
+_Noreturn void fault_out_of_memory(struct mm *mm, void (*out_of_memory)(const char *why))
 {
 	char line[320];
 
@@ -98,7 +98,7 @@ enum signal_outcome fault_signal(struct mm *mm, const siginfo_t *info, void *uco
 		outcome = SIGNAL_NOT_OURS;
 		break;
 	case FAULT_OOM:
-		die_out_of_memory(mm, out_of_memory);
+		fault_out_of_memory(mm, out_of_memory);
 	case FAULT_IO_ERROR:
 		print_err("the page at %p cannot be read back from swap (device error or corrupt data): SIGBUS",
 			  info->si_addr);

@@ -20,3 +20,6 @@ enum signal_outcome {
  */
 enum signal_outcome fault_signal(struct mm *mm, const siginfo_t *info, void *ucontext,
 				 void (*out_of_memory)(const char *why));
+
+/* Ends the process, after `out_of_memory` or a message. Context: any. */
+_Noreturn void fault_out_of_memory(struct mm *mm, void (*out_of_memory)(const char *why));

@@ -106,7 +106,9 @@ int mm_create(struct mm *mm, const struct mm_config *cfg)
 		.nr_steal_frames = nr_runs * FRAME_RUN,
 		.nr_plain_frames = nr_plain_frames(nr_buffers),
 		.method = cfg->method,
+		.faults = cfg->faults,
 	};
+	bool in_place = cfg->faults == VM_FAULTS_SIGNAL;
 	int ret;
 
 	if (!(cfg->memory_pages || cfg->resident_pages) || limit < MM_LIMIT_PAGES_MIN)
@@ -118,7 +120,8 @@ int mm_create(struct mm *mm, const struct mm_config *cfg)
 			   .relax = cfg->relax,
 			   .keep_clean = true,
 			   .readahead = !cfg->no_readahead,
-			   .steal_min = cfg->method == VM_METHOD_MOVE ? 1 : STEAL_MIN,
+			   .in_place = in_place,
+			   .steal_min = !in_place || cfg->method == VM_METHOD_MOVE ? 1 : STEAL_MIN,
 			   .on_adopt = cfg->on_adopt };
 	ret = vm_open(&mm->vm, &vm);
 	if (ret)
@@ -187,7 +190,8 @@ static void zap_locked(struct mm *mm, u32 at, u32 nr, const u64 *ptes)
 
 	for (u32 i = 0; i < nr; i++)
 		present += pte_is_present(ptes[i]);
-	if (present)
+	/* A poisoned page is absent to us. Stale is harmless: of these pages each was poisoned under its lock. */
+	if (present || atomic32_read(&mm->vm.poisoned))
 		vm_zap(&mm->vm, (vpn_t){ at }, nr);
 	for (u32 i = 0; i < nr; i++) {
 		if (ptes[i] & (PTE_SWAP | PTE_CLEAN))

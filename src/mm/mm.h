@@ -15,6 +15,7 @@ struct mm_config {
 	u32 nr_pages; /* of the window */
 	u32 nr_cpus; /* bounds how many reclaimers work at once */
 	enum vm_method method;
+	enum vm_faults faults;
 	enum swapin_policy policy;
 	enum swapin_relax relax;
 	bool no_readahead; /* one page a fault, for comparisons */

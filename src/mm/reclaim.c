@@ -31,6 +31,7 @@ struct reclaim_run {
 	/* What came of it. */
 	u32 scanned; /* page tables of which every page might leave */
 	u32 freed, failed;
+	u32 refused; /* pages that vm_steal did not take, and that have no other way */
 	bool younger; /* nothing was old enough, so that younger pages may leave now: a kind of progress */
 };
 
@@ -214,11 +215,29 @@ static void forget_lost(struct mm *mm, struct victim *v)
 	budget_uncharge(mm, 1);
 }
 
+/* The lock comes before PTE locks, and nobody waits for it here: who has it may wait for one of ours. */
+static long steal_unwritable(struct mm *mm, vpn_t vpn, frame_t frame)
+{
+	struct area area;
+	long ret = -EBUSY;
+	u32 seq;
+
+	if (!mutex_trylock(&mm->areas.lock))
+		return -EBUSY;
+	if (area_find(&mm->areas, vpn, &area, &seq) && (area.prot & (VM_READ | VM_WRITE | VM_FOREIGN)) == VM_READ)
+		ret = vm_steal_unwritable(&mm->vm, vpn, frame, area.prot);
+	mutex_unlock(&mm->areas.lock);
+	return ret;
+}
+
 /* Moves neighbours out as far as it goes; returns how many victims are dealt with. */
 static u32 steal_neighbours(struct mm *mm, struct reclaim_run *run, struct victim *v, u32 nr)
 {
-	long moved = vm_steal(&mm->vm, v[0].vpn, (frame_t){ run->first.val + run->used }, nr);
+	frame_t frame = { run->first.val + run->used };
+	long moved = vm_steal(&mm->vm, v[0].vpn, frame, nr);
 
+	if (moved < 0 && moved != -ENOENT && !mm->in_place)
+		moved = steal_unwritable(mm, v[0].vpn, frame);
 	for (long i = 0; i < moved; i++)
 		publish_stolen(mm, run, &v[i]);
 	if (moved == -ENOENT)
@@ -226,7 +245,16 @@ static u32 steal_neighbours(struct mm *mm, struct reclaim_run *run, struct victi
 	return moved > 0 ? (u32)moved : moved == -ENOENT;
 }
 
-/* Long runs of neighbours leave by vm_steal; what it refuses, and all others, remain. */
+/* A device may be writing to the page, or to what it shares it with: it stays, as the youngest. */
+static void keep_victim(struct mm *mm, struct reclaim_run *run, struct victim *v)
+{
+	swap_free(mm, v->entry);
+	swapcache_clear(mm, v->entry);
+	pte_unlock(mm, v->vpn, pte_with_stamp(v->pte, lru_now(mm)));
+	run->refused++;
+}
+
+/* Long runs of neighbours leave by vm_steal; what it refuses, and all others, remain if they may leave in place. */
 static void steal_victims(struct mm *mm, struct reclaim_run *run)
 {
 	u32 left = 0;
@@ -241,8 +269,12 @@ static void steal_victims(struct mm *mm, struct reclaim_run *run)
 		while (nr - done >= mm->steal_min && done < nr) {
 			u32 got = steal_neighbours(mm, run, v + done, nr - done);
 
-			if (!got)
+			if (!got && mm->in_place)
 				break;
+			if (!got) {
+				keep_victim(mm, run, &v[done]);
+				got = 1;
+			}
 			done += got;
 		}
 		for (; done < nr; done++)
@@ -312,7 +344,7 @@ static void write_frame(struct mm *mm, struct reclaim_run *run, frame_t frame)
 
 static bool steals(const struct mm *mm)
 {
-	return mm->vm.method == VM_METHOD_MOVE;
+	return mm->vm.method == VM_METHOD_MOVE || !mm->in_place;
 }
 
 /* Takes isolated victims all the way out. */
@@ -322,6 +354,7 @@ static void reclaim_victims(struct mm *mm, struct reclaim_run *run)
 	assign_slots(mm, run);
 	if (run->nr && steals(mm))
 		steal_victims(mm, run);
+	must(!run->nr || mm->in_place);
 	if (run->nr)
 		run->freed += writeback_victims(mm, run->victims, run->nr, run->buffer, &run->failed);
 	for (u32 i = 0; i < run->used; i++)
@@ -349,7 +382,7 @@ static void wait_for_pause(struct mm *mm)
 static void reclaim_begin(struct mm *mm, struct reclaim_run *run)
 {
 	run->nr = run->used = 0;
-	run->scanned = run->freed = run->failed = 0;
+	run->scanned = run->freed = run->failed = run->refused = 0;
 	run->younger = false;
 	wait_for_pause(mm);
 	if (steals(mm))
@@ -419,12 +452,20 @@ static bool made_progress(struct mm *mm, const struct reclaim_run *run, u32 *pro
 struct effort {
 	u32 tries; /* runs in a row without success */
 	u32 progress; /* mm->reclaim_progress at the last success */
-	u64 scanned; /* since then */
+	u64 scanned, refused; /* since then */
 };
 
 static struct effort effort_begin(struct mm *mm)
 {
 	return (struct effort){ .progress = atomic32_load_acquire(&mm->reclaim_progress) };
+}
+
+/* After a run without success: has all been tried twice? Refused pages may be many, and others behind them. */
+static bool is_hopeless(struct mm *mm, const struct reclaim_run *run, const struct effort *effort)
+{
+	if (run->refused)
+		return effort->refused > 2 * budget_resident(budget_used(mm));
+	return run->failed || !run->scanned || effort->scanned > 2 * lru_length(mm);
 }
 
 /*
@@ -438,10 +479,11 @@ static bool reclaim_once(struct mm *mm, struct effort *effort)
 
 	reclaim_oldest(mm, &run);
 	effort->scanned += run.scanned;
+	effort->refused += run.refused;
 	if (made_progress(mm, &run, &effort->progress)) {
 		effort->tries = 0;
-		effort->scanned = 0;
-	} else if (run.failed || !run.scanned || effort->scanned > 2 * lru_length(mm)) {
+		effort->scanned = effort->refused = 0;
+	} else if (is_hopeless(mm, &run, effort)) {
 		u32 seen = atomic32_load_acquire(&mm->frames.waiters);
 
 		if (++effort->tries == RECLAIM_RETRIES_MAX)

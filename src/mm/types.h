@@ -204,6 +204,12 @@ struct mm {
 	struct atomic32 keep_score; /* whether keeping slots for pages that are read has paid (lru.h) */
 	bool keep_clean; /* read faults keep the slot */
 	bool readahead; /* swap-in past the swap cache reads ahead */
+	/*
+	 * Dirty pages may also leave from where they stand (writeback.h). Not with faults by thread: there nothing is
+	 * held for system calls, so a device may be writing to a page, which write protection does not stop. Only
+	 * vm_steal sees that; what it refuses stays.
+	 */
+	bool in_place;
 	u32 steal_min; /* so many dirty neighbours leave by vm_steal, fewer are written where they are */
 	/* Called with the descriptor open, before the window is registered: the last moment before faults. Or NULL. */
 	int (*on_adopt)(struct mm *mm);

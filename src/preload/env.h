@@ -12,6 +12,7 @@
  */
 #define WEIR_ENV_TREE "WEIR_TREE"
 #define WEIR_ENV_SWAP "WEIR_SWAP" /* a device specification, e.g. "zram:algo=lz4" */
+#define WEIR_ENV_FAULTS "WEIR_FAULTS" /* "thread": faults by message; else by signal */
 /*
  * "<fd>:<pid>": a memfd that holds a struct mm_stats, for `weir run --stats`. Only the process <pid> uses it. The
  * descriptor stays open, so that a program which that process executes finds it again.

@@ -20,6 +20,7 @@
 #include "fault/hold.h"
 #include "fault/net.h"
 #include "fault/signal.h"
+#include "fault/thread.h"
 #include "mm/fork.h"
 #include "mm/reclaim.h"
 #include "preload/env.h"
@@ -43,7 +44,8 @@ enum state { STATE_NEW, STATE_STARTING, STATE_OFF, STATE_ON };
 static enum state state;
 static struct mm the_mm;
 static struct mm_stats own_stats;
-static bool net_is_armed;
+static struct fault_threads fault_threads;
+static struct atomic32 net_is_armed; /* set once, with the gate entered (release) */
 
 /* ---- signals ---- */
 
@@ -145,7 +147,15 @@ static _Noreturn void refuse(int err, const char *path)
 static struct atomic32 forking_tid;
 static u64 fork_mask;
 
-/* Nobody else is in the core from here on; what this thread touches on its way to the system call is still served. */
+static bool by_thread(void)
+{
+	return the_mm.vm.faults == VM_FAULTS_THREAD;
+}
+
+/*
+ * Nobody else is in the core from here on; what this thread touches on its way to the system call is still served, as
+ * it passes the gate itself.
+ */
 static void fork_prepare(void)
 {
 	u64 mask = block_signals();
@@ -163,6 +173,8 @@ static void fork_parent(void)
 {
 	u64 mask = fork_mask;
 
+	if (atomic32_read(&forking_tid) != sync_thread_id())
+		return; /* done at the system call already */
 	atomic32_set(&forking_tid, 0);
 	threads_fork_end(false);
 	signals_fork_end(false);
@@ -192,6 +204,8 @@ static void fork_child(void)
 	if (ret)
 		refuse(ret, "fork");
 	ret = mm_fork_child(&the_mm, &child_stats);
+	if (!ret && by_thread() && mm_is_adopted(&the_mm))
+		ret = fault_threads_start_in_child(&fault_threads);
 	if (ret)
 		give_up("memory cannot be managed in a forked child", ret);
 	gate_open_in_child(&core_gate);
@@ -222,6 +236,20 @@ static long net_fork(long nr, const long args[6])
 	return ret;
 }
 
+/*
+ * By libc. With handler threads a fault on the way to the system call would find the gate closed: there the call
+ * itself is early enough, once the net can catch it.
+ */
+static void fork_prepare_libc(void)
+{
+	if (by_thread() && atomic32_load_acquire(&net_is_armed))
+		return;
+	fork_prepare();
+	/* Since that look? */
+	if (by_thread() && atomic32_load_acquire(&net_is_armed))
+		fork_parent();
+}
+
 static bool net_chain(int sig, void *info, void *ucontext)
 {
 	return quiesce_ack(info, ucontext) || signals_chain(sig, info, ucontext);
@@ -233,7 +261,8 @@ static int hold_for_thread(uintptr_t addr, size_t bytes)
 	return hold_range(&the_mm, addr, bytes, true);
 }
 
-static const struct net_ops net_ops = {
+/* kernel_faults is set at the start. */
+static struct net_ops net_ops = {
 	.hold = net_hold_range,
 	.release = net_release_range,
 	.room = net_room,
@@ -274,14 +303,18 @@ static int arm_net(struct mm *mm)
 
 static int on_adopt(struct mm *mm)
 {
-	int ret = signals_own(SIGBUS, on_sigbus, ~((u64)1 << (SIGSYS - 1)), 0);
+	int ret = by_thread() ? 0 : signals_own(SIGBUS, on_sigbus, ~((u64)1 << (SIGSYS - 1)), 0);
 
 	tree_adopted(mm);
-	if (!ret && !net_is_armed)
+	if (!ret && !atomic32_load_acquire(&net_is_armed)) {
 		ret = arm_net(mm);
-	if (!ret && !net_is_armed)
-		signals_route();
-	net_is_armed = !ret;
+		if (!ret) {
+			signals_route();
+			atomic32_store_release(&net_is_armed, 1);
+		}
+	}
+	if (!ret && by_thread())
+		ret = fault_threads_start(&fault_threads, mm, NULL);
 	if (!ret)
 		ret = stress_start();
 	if (!ret)
@@ -401,6 +434,7 @@ static void start(u64 memory, u64 resident)
 		.nr_cpus = os_nr_cpus(),
 		.method = env_is(WEIR_ENV_VM, "copy") ? VM_METHOD_COPY :
 			  env_is(WEIR_ENV_VM, "move") ? VM_METHOD_MOVE : VM_METHOD_AUTO,
+		.faults = env_is(WEIR_ENV_FAULTS, "thread") ? VM_FAULTS_THREAD : VM_FAULTS_SIGNAL,
 		.stats = env_stats(),
 		.on_adopt = on_adopt,
 	};
@@ -410,6 +444,9 @@ static void start(u64 memory, u64 resident)
 
 	if (ret)
 		refuse(ret, pool);
+	net_ops.kernel_faults = cfg.faults == VM_FAULTS_THREAD;
+	if (cfg.faults == VM_FAULTS_THREAD && vm_can_register(cfg.faults, cfg.method))
+		give_up("--faults thread is not allowed here, or no longer", -EPERM);
 	signals_init();
 	threads_init(SHIM_WINDOW, SHIM_WINDOW_BYTES);
 	threads_hold = hold_for_thread;
@@ -434,7 +471,7 @@ static void start(u64 memory, u64 resident)
 		if (ret)
 			give_up("the inherited system-call filter cannot be served", ret);
 	}
-	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	pthread_atfork(fork_prepare_libc, fork_parent, fork_child);
 }
 
 static void init(void)

@@ -26,5 +26,5 @@ int must_check sync_thread_start(struct sync_thread *t, void (*fn)(void *arg), v
 /* Waits until fn has returned, and frees the stack. */
 void sync_thread_join(struct sync_thread *t);
 
-/* In a forked child, where the thread does not exist: frees its stack. */
+/* In a forked child, where the thread is not: frees the copy of its stack. Also for one that was never started. */
 void sync_thread_forget(struct sync_thread *t);

@@ -3,11 +3,15 @@
  * The address space by userfaultfd, without privilege (UFFD_USER_MODE_ONLY): pages enter by UFFDIO_COPY, which needs
  * no TLB flush; they leave by UFFDIO_MOVE where many neighbours go and the kernel has it, else they are
  * write-protected, read and dropped.
+ *
+ * With faults by thread the descriptor serves the kernel's own accesses too, and pages that a device writes to at the
+ * moment (O_DIRECT, io_uring) must stay: MOVE refuses those, so there a refused page is first made this process's own.
  */
 #include "vm/vm.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -29,6 +33,10 @@ enum {
 	UFFD_FD_MIN = 900, /* out of the way of descriptors that programs count on */
 	UFFD_FD_ROOM = 32,	 /* left above the pair */
 };
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 static bool is_error(long ret)
 {
@@ -76,6 +84,7 @@ int vm_open(struct vm *vm, const struct vm_config *cfg)
 		.nr_frames = nr_frames,
 		.zeros = zeros,
 		.method = cfg->method,
+		.faults = cfg->faults,
 		.uffd = -1,
 		.pagemap = -1,
 	};
@@ -95,11 +104,30 @@ void vm_close(struct vm *vm)
 	vm->registered = false;
 }
 
+/* Who may have one that serves the kernel's accesses is told by a sysctl or, since 6.1, by the rights of a device. */
+static long uffd_create(enum vm_faults faults)
+{
+	const long flags = O_CLOEXEC | O_NONBLOCK;
+	long fd, dev;
+
+	if (faults == VM_FAULTS_SIGNAL)
+		return sys1(SYS_userfaultfd, flags | UFFD_USER_MODE_ONLY);
+	fd = sys1(SYS_userfaultfd, flags);
+	if (fd != -EPERM)
+		return fd;
+	dev = sys4(SYS_openat, AT_FDCWD, "/dev/userfaultfd", O_RDWR | O_CLOEXEC, 0);
+	if (is_error(dev))
+		return -EPERM;
+	fd = sys3(SYS_ioctl, dev, USERFAULTFD_IOC_NEW, flags);
+	sys1(SYS_close, dev);
+	return fd;
+}
+
 /* A userfaultfd with at least `features`; what the kernel offers goes to *offered. */
-static long uffd_open(u64 features, u64 *offered)
+static long uffd_open(enum vm_faults faults, u64 features, u64 *offered)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = features };
-	long fd = sys1(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	long fd = uffd_create(faults);
 	long ret;
 
 	if (is_error(fd))
@@ -126,16 +154,19 @@ static long uffd_register(struct vm *vm, uintptr_t start, size_t bytes)
 /* Asks for the offered features first: UFFDIO_API refuses unknown ones, and takes one call per descriptor. */
 static long uffd_choose(struct vm *vm)
 {
-	const u64 needed = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP;
+	const bool by_thread = vm->faults == VM_FAULTS_THREAD;
+	const u64 needed = UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+			   (by_thread ? UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_POISON : UFFD_FEATURE_SIGBUS);
 	u64 offered = 0, features = needed;
-	long fd = uffd_open(0, &offered);
+	long fd = uffd_open(vm->faults, 0, &offered);
 
 	if (is_error(fd))
 		return fd;
 	sys1(SYS_close, fd);
 	if ((offered & needed) != needed)
 		return -EINVAL;
-	if (vm->method == VM_METHOD_MOVE && !(offered & UFFD_FEATURE_MOVE))
+	if ((vm->method == VM_METHOD_MOVE || (by_thread && vm->method == VM_METHOD_AUTO)) &&
+	    !(offered & UFFD_FEATURE_MOVE))
 		return -EINVAL;
 	if (vm->method != VM_METHOD_COPY && (offered & UFFD_FEATURE_MOVE)) {
 		features |= UFFD_FEATURE_MOVE;
@@ -143,7 +174,7 @@ static long uffd_choose(struct vm *vm)
 	} else {
 		vm->method = VM_METHOD_COPY;
 	}
-	return uffd_open(features, &offered);
+	return uffd_open(vm->faults, features, &offered);
 }
 
 /*
@@ -241,6 +272,17 @@ int vm_register(struct vm *vm)
 		return (int)ret;
 	}
 	vm->registered = true;
+	return 0;
+}
+
+int vm_can_register(enum vm_faults faults, enum vm_method method)
+{
+	struct vm vm = { .faults = faults, .method = method };
+	long fd = uffd_choose(&vm);
+
+	if (is_error(fd))
+		return (int)fd;
+	sys1(SYS_close, fd);
 	return 0;
 }
 
@@ -401,6 +443,30 @@ static long steal_look(struct vm *vm, uintptr_t src, uintptr_t dst, long err)
 	return at_src ? -EBUSY : -ENOENT;
 }
 
+/* 1 or -EBUSY. */
+static long move_one(struct vm *vm, uintptr_t src, uintptr_t dst)
+{
+	struct uffdio_move move = { .dst = dst, .src = src, .len = PAGE_SIZE, .mode = UFFDIO_MOVE_MODE_DONTWAKE };
+	long ret = -EAGAIN;
+
+	for (int tries = 0; ret == -EAGAIN && tries < MOVE_RETRIES_MAX; tries++)
+		ret = sys3(SYS_ioctl, vm->uffd, UFFDIO_MOVE, &move);
+	return ret ? -EBUSY : 1;
+}
+
+/*
+ * A page that MOVE refuses is shared by fork, was so, or is pinned by a device that writes to it. With faults by signal
+ * the caller has another way. By thread a write access makes the page ours alone, if we may write at all; refused
+ * again, it is pinned and stays. The page is present and not write-protected, so the access is no fault for us to
+ * serve: its PTE is locked, and nobody could.
+ */
+static long steal_refused(struct vm *vm, uintptr_t src, uintptr_t dst, long err)
+{
+	if (vm->faults == VM_FAULTS_SIGNAL || sys3(SYS_madvise, src, PAGE_SIZE, MADV_POPULATE_WRITE))
+		return err;
+	return move_one(vm, src, dst);
+}
+
 static long steal_by_move(struct vm *vm, uintptr_t src, uintptr_t dst, u32 nr)
 {
 	u32 done = 0, step = nr;
@@ -428,19 +494,61 @@ static long steal_by_move(struct vm *vm, uintptr_t src, uintptr_t dst, u32 nr)
 		} else if (ret == -ENOENT || ret == -EEXIST) {
 			return steal_look(vm, from, to, ret);
 		} else {
-			return ret;
+			return steal_refused(vm, from, to, ret);
 		}
 	}
 	return done ? (long)done : -EBUSY;
 }
 
+/*
+ * VM_METHOD_COPY with faults by thread, for tests: safe only while no device writes to the pages. Write-protected, they
+ * cannot be changed by the program under the copy; what cannot be read is made writable again.
+ */
+static long steal_by_copy(struct vm *vm, uintptr_t src, uintptr_t dst, u32 nr)
+{
+	long done, ret = uffd_protect(vm, src, nr, true);
+
+	if (is_error(ret))
+		return ret;
+	done = uffd_copy(vm, dst, src, nr, 0);
+	if (done > 0)
+		sys3(SYS_madvise, src, (size_t)done << PAGE_SHIFT, MADV_DONTNEED);
+	if (done < (long)nr) {
+		u32 left = nr - (done > 0 ? (u32)done : 0);
+
+		ret = uffd_protect(vm, src + ((uintptr_t)(nr - left) << PAGE_SHIFT), left, false);
+		must(!is_error(ret));
+	}
+	return done;
+}
+
 long vm_steal(struct vm *vm, vpn_t vpn, frame_t frame, u32 nr)
 {
-	must(vm->method == VM_METHOD_MOVE);
+	uintptr_t src = vm_address(vm, vpn), dst = (uintptr_t)vm_frame_data(vm, frame);
+
+	must(vm->method == VM_METHOD_MOVE || vm->faults == VM_FAULTS_THREAD);
 	must(nr > 0 && nr <= VM_RUN_MAX);
 	must(vpn.val + nr <= vm->nr_pages);
 	must(frame.val + nr <= vm->nr_steal_frames);
-	return steal_by_move(vm, vm_address(vm, vpn), (uintptr_t)vm_frame_data(vm, frame), nr);
+	return vm->method == VM_METHOD_MOVE ? steal_by_move(vm, src, dst, nr) : steal_by_copy(vm, src, dst, nr);
+}
+
+long vm_steal_unwritable(struct vm *vm, vpn_t vpn, frame_t frame, unsigned int prot)
+{
+	uintptr_t src = vm_address(vm, vpn);
+	long moved = -EBUSY;
+
+	must(vm->faults == VM_FAULTS_THREAD);
+	must(prot & VM_READ);
+	if (vm->method != VM_METHOD_MOVE || uffd_protect(vm, src, 1, true))
+		return -EBUSY;
+	if (!sys3(SYS_mprotect, src, PAGE_SIZE, PROT_READ | PROT_WRITE)) {
+		moved = move_one(vm, src, (uintptr_t)vm_frame_data(vm, frame));
+		must(!sys3(SYS_mprotect, src, PAGE_SIZE, PROT_READ | (prot & VM_EXEC ? PROT_EXEC : 0)));
+	}
+	if (moved < 0)
+		must(!uffd_protect(vm, src, 1, false));
+	return moved;
 }
 
 /* A page that the program may not read, or where a filter forbids process_vm_readv: /proc/self/mem reads it. */
@@ -579,4 +687,54 @@ int vm_protect_range(struct vm *vm, vpn_t vpn, u32 nr, unsigned int prot)
 	return (int)sys3(SYS_mprotect, vm_address(vm, vpn), (size_t)nr << PAGE_SHIFT,
 			 (prot & VM_READ ? PROT_READ : 0) | (prot & VM_WRITE ? PROT_WRITE : 0) |
 				 (prot & VM_EXEC ? PROT_EXEC : 0));
+}
+
+/* ---- faults by message ---- */
+
+long vm_next_faults(struct vm *vm, struct vm_fault *faults, u32 nr, int timeout_ms)
+{
+	struct pollfd fd = { .fd = vm->uffd, .events = POLLIN };
+	struct uffd_msg msgs[VM_FAULTS_MAX];
+	long ret = sys3(SYS_poll, &fd, 1, timeout_ms);
+	u32 got = 0;
+
+	must(nr > 0 && nr <= VM_FAULTS_MAX);
+	if (ret > 0)
+		ret = sys3(SYS_read, vm->uffd, msgs, nr * sizeof(msgs[0]));
+	if (ret <= 0)
+		return ret == -EAGAIN ? 0 : ret;
+	for (u32 i = 0; i < (u32)ret / sizeof(msgs[0]); i++) {
+		u64 flags = msgs[i].arg.pagefault.flags;
+
+		if (msgs[i].event != UFFD_EVENT_PAGEFAULT || !vm_owns(vm, msgs[i].arg.pagefault.address))
+			continue;
+		faults[got++] = (struct vm_fault){
+			.vpn = vm_vpn(vm, msgs[i].arg.pagefault.address),
+			.write = flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP),
+			.tid = msgs[i].arg.pagefault.feat.ptid,
+		};
+	}
+	return got;
+}
+
+void vm_wake(struct vm *vm, vpn_t vpn)
+{
+	struct uffdio_range range = { .start = vm_address(vm, vpn), .len = PAGE_SIZE };
+
+	sys3(SYS_ioctl, vm->uffd, UFFDIO_WAKE, &range);
+}
+
+int vm_poison(struct vm *vm, vpn_t vpn)
+{
+	struct uffdio_poison poison = {
+		.range = { .start = vm_address(vm, vpn), .len = PAGE_SIZE },
+		.mode = 0,
+	};
+	long ret;
+
+	atomic32_set(&vm->poisoned, 1);
+	do {
+		ret = sys3(SYS_ioctl, vm->uffd, UFFDIO_POISON, &poison);
+	} while (ret == -EAGAIN);
+	return (int)ret;
 }

@@ -32,6 +32,18 @@
 #define UFFD_FEATURE_MOVE (1 << 16)
 #endif
 
+#ifndef _UFFDIO_POISON /* 6.6 */
+#define _UFFDIO_POISON (0x08)
+
+struct uffdio_poison {
+	struct uffdio_range range;
+	__u64 mode;
+	__s64 updated; /* written by the kernel: bytes poisoned, or -errno */
+};
+
+#define UFFDIO_POISON _IOWR(UFFDIO, _UFFDIO_POISON, struct uffdio_poison)
+#endif
+
 #ifndef _UFFDIO_MOVE /* 6.8 */
 #define _UFFDIO_MOVE (0x05)
 

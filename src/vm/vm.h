@@ -16,6 +16,7 @@
 #pragma once
 
 #include "base/types.h"
+#include "sync/atomic.h"
 
 /* Number of a page in the window, from its start. */
 typedef struct {
@@ -50,12 +51,20 @@ enum vm_prot {
 
 enum vm_method { VM_METHOD_AUTO, VM_METHOD_MOVE, VM_METHOD_COPY };
 
+/*
+ * How a fault arrives. SIGNAL: SIGBUS in the faulting thread; the kernel's own accesses fail. THREAD: a message, and
+ * the faulting thread sleeps until vm_wake(), the kernel's own accesses included; needs a privilege, Linux 6.6, and
+ * MOVE (6.8) unless COPY is forced: only MOVE refuses pages that a device is writing to just now.
+ */
+enum vm_faults { VM_FAULTS_SIGNAL, VM_FAULTS_THREAD };
+
 struct vm_config {
 	uintptr_t window_hint; /* exact address of the window; 0: anywhere */
 	u32 nr_pages;
 	u32 nr_steal_frames;
 	u32 nr_plain_frames;
 	enum vm_method method;
+	enum vm_faults faults;
 };
 
 struct vm {
@@ -65,6 +74,8 @@ struct vm {
 	uintptr_t frames;
 	const void *zeros; /* VM_ZERO_PAGES pages that read as zero */
 	enum vm_method method; /* VM_METHOD_MOVE or VM_METHOD_COPY once registered */
+	enum vm_faults faults;
+	struct atomic32 poisoned; /* vm_poison() was called once; set under the page's PTE lock */
 	int uffd, pagemap;
 	bool registered;
 	bool dumps; /* a crash leaves a core: what is handed out belongs in it */
@@ -75,10 +86,13 @@ int must_check vm_open(struct vm *vm, const struct vm_config *cfg);
 void vm_close(struct vm *vm);
 
 /*
- * Makes ready to manage: descriptor, method, frames. 0; -ENOSYS, -EPERM (no userfaultfd); -EINVAL (too old, or the
- * forced method is missing).
+ * Makes ready to manage: descriptor, method, frames. 0; -ENOSYS, -EPERM (no userfaultfd, or not for the kernel's own
+ * accesses); -EINVAL (too old, or the forced method is missing).
  */
 int must_check vm_register(struct vm *vm);
+
+/* Would vm_register work? What it would return. */
+int must_check vm_can_register(enum vm_faults faults, enum vm_method method);
 
 /*
  * From here on a first touch of these pages, and a write to a protected one, is a fault for the core to serve.
@@ -101,10 +115,18 @@ void vm_table_free(void *table, size_t bytes);
 long must_check vm_install(struct vm *vm, vpn_t vpn, const void *src, u32 nr, bool protect);
 
 /*
- * Takes `nr` consecutive pages out of the window into consecutive empty frames, with VM_METHOD_MOVE only. Returns how
- * many left (> 0), or for the first page -ENOENT (it is absent) or another -errno (it cannot leave in this way).
+ * Takes `nr` consecutive pages, not write-protected, out of the window into consecutive empty frames; with
+ * VM_METHOD_MOVE or VM_FAULTS_THREAD only. Returns how many left (> 0), or for the first page -ENOENT (it is absent) or
+ * another -errno (it cannot leave in this way).
  */
 long must_check vm_steal(struct vm *vm, vpn_t vpn, frame_t frame, u32 nr);
+
+/*
+ * With VM_FAULTS_THREAD, takes out a page that may be read and not written, which MOVE does not do: it is made writable
+ * for that moment, with write protection over it, so that a write meanwhile is still a fault. `prot` are the rights of
+ * the page's mapping, which nobody changes meanwhile. 1, or -EBUSY: it stays as it is.
+ */
+long must_check vm_steal_unwritable(struct vm *vm, vpn_t vpn, frame_t frame, unsigned int prot);
 
 /*
  * Copies `nr` pages, wherever they are, into consecutive plain frames. Returns how many; fewer than `nr`: the next one
@@ -144,6 +166,28 @@ int must_check vm_remap(struct vm *vm, vpn_t from, vpn_t to, u32 nr);
 /* One byte per page: non-zero where the kernel has a page. 0 or -errno. nr <= VM_RESIDENT_MAX. */
 enum { VM_RESIDENT_MAX = 256 };
 int must_check vm_resident(struct vm *vm, vpn_t vpn, u32 nr, u8 *present);
+
+/* ---- VM_FAULTS_THREAD ---- */
+
+struct vm_fault {
+	vpn_t vpn;
+	bool write;
+	u32 tid; /* who faults */
+};
+
+enum { VM_FAULTS_MAX = 16 };
+
+/*
+ * Sleeps for up to timeout_ms until there are faults, and takes at most `nr` of them: how many, 0 after the time, or
+ * -errno. Any number of threads may wait; each fault goes to one of them.
+ */
+long must_check vm_next_faults(struct vm *vm, struct vm_fault *faults, u32 nr, int timeout_ms);
+
+/* Lets whoever sleeps on a fault of this page try again. */
+void vm_wake(struct vm *vm, vpn_t vpn);
+
+/* From now on, and until a zap, each access to an absent page is SIGBUS, or EFAULT for the kernel's. 0 or -errno. */
+int must_check vm_poison(struct vm *vm, vpn_t vpn);
 
 static inline uintptr_t vm_address(const struct vm *vm, vpn_t vpn)
 {
