@@ -93,6 +93,7 @@ if ! "$weir" run --memory 64M --faults thread -- true 2>"$tmp/err"; then
 	echo "faults by thread are left out: $(cat "$tmp/err")"
 else
 	by=(--faults thread)
+	per_process=--per-process
 	victim_runs work 96 32
 	victim_runs random 28 32
 	victim_runs zeros 256 32
@@ -106,14 +107,14 @@ else
 	victim_runs signals 48 16
 	victim_runs mappings 48 16
 	victim_runs close-all 48 16
-	by=()
+	by=() per_process=
 	# A program that has lost the privilege on the way says so, and does not start.
 	lose=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
 	if ! "${lose[@]}" test ! -w /dev/userfaultfd 2>"$tmp/err" ||
 		[ "$(cat /proc/sys/vm/unprivileged_userfaultfd)" != 0 ]; then
 		echo "the loss of the privilege is left out: it cannot be lost here. $(cat "$tmp/err")"
 	else
-		"$weir" run --memory 64M --faults thread --allocator none -- "${lose[@]}" true 2>"$tmp/err"
+		"$weir" run --per-process --memory 64M --faults thread --allocator none -- "${lose[@]}" true 2>"$tmp/err"
 		[ $? -eq 125 ] || fail "privilege lost: not refused"
 		grep -q 'faults thread is not allowed here' "$tmp/err" || fail "privilege lost: not told"
 	fi
