@@ -19,7 +19,7 @@ enum {
 
 /* Those that DPOR must come to the end of with `direct`, so that the comparison is one. */
 static const char *const dpor_ends[] = { "stuck",      "swapoff",	"compete", "readers",	  "full",
-					 "read-error", "bad-neighbour", "kswapd",  "gate-closers" };
+					 "read-error", "bad-neighbour", "gate-closers" };
 
 static struct search_result all, other;
 
