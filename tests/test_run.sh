@@ -114,7 +114,8 @@ else
 		[ "$(cat /proc/sys/vm/unprivileged_userfaultfd)" != 0 ]; then
 		echo "the loss of the privilege is left out: it cannot be lost here. $(cat "$tmp/err")"
 	else
-		"$weir" run --per-process --memory 64M --faults thread --allocator none -- "${lose[@]}" true 2>"$tmp/err"
+		"$weir" run --per-process --memory 64M --faults thread --allocator none -- \
+			"${lose[@]}" true 2>"$tmp/err"
 		[ $? -eq 125 ] || fail "privilege lost: not refused"
 		grep -q 'faults thread is not allowed here' "$tmp/err" || fail "privilege lost: not told"
 	fi

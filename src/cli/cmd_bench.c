@@ -136,12 +136,13 @@ static void print_series(struct series *s, int nr, size_t pages)
 static int bench(const struct race_target *target, struct series *s, int nr)
 {
 	char *region = target->map(target->ctx, options.size);
-	u64 first = 0;
+	u64 filled = 0;
 
 	if (!region)
 		return cli_error(CLI_USAGE, "bench", "no memory for a region of that size");
 	fill(region, options.size);
-	/* Round 0 is not counted: it warms up, and says what the words add up to. */
+	(void)read_in_order(region, options.size, &filled);
+	/* Round 0 is not counted: it warms up. */
 	for (u64 round = 0; round <= options.rounds; round++) {
 		for (int i = 0; i < nr; i++) {
 			u64 ns, sum = 0;
@@ -149,10 +150,12 @@ static int bench(const struct race_target *target, struct series *s, int nr)
 			lab_mm.policy = policies[i];
 			target->pageout(target->ctx, region, options.size);
 			ns = read_in_order(region, options.size, &sum);
-			if (round == 0 && i == 0)
-				first = sum;
-			if (sum != first)
-				return cli_error(CLI_FAILED, "bench", "the contents changed");
+			if (sum != filled)
+				return cli_error(CLI_FAILED, "bench",
+						 "%s, round %llu: the contents changed: the words add up to %llx, "
+						 "not %llx",
+						 s[i].name, (unsigned long long)round, (unsigned long long)sum,
+						 (unsigned long long)filled);
 			if (round > 0)
 				s[i].ns[round - 1] = ns;
 		}

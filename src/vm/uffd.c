@@ -432,12 +432,12 @@ static void zap(uintptr_t addr, u32 nr)
 }
 
 /* MOVE said that the page is absent, or the frame taken: look where the page is before that is believed. */
-static long steal_look(struct vm *vm, uintptr_t src, uintptr_t dst, long err)
+static long steal_look(struct vm *vm, uintptr_t src, uintptr_t dst)
 {
 	u8 at_src = 1, at_dst = 0;
 
 	if (pages_present(vm, src, 1, &at_src) || pages_present(vm, dst, 1, &at_dst))
-		return err;
+		return -EBUSY; /* not known: nothing is lost on a guess */
 	if (!at_src && at_dst)
 		return 1; /* it has moved all the same */
 	return at_src ? -EBUSY : -ENOENT;
@@ -492,7 +492,7 @@ static long steal_by_move(struct vm *vm, uintptr_t src, uintptr_t dst, u32 nr)
 		} else if (done) {
 			return done;
 		} else if (ret == -ENOENT || ret == -EEXIST) {
-			return steal_look(vm, from, to, ret);
+			return steal_look(vm, from, to);
 		} else {
 			return steal_refused(vm, from, to, ret);
 		}
@@ -626,7 +626,7 @@ int vm_move(struct vm *vm, vpn_t from, vpn_t to)
 	if (ret <= 0 && ret != -ENOENT)
 		ret = move_by_copy(vm, src, dst);
 	if (ret == -EFAULT)
-		ret = steal_look(vm, src, dst, -EBUSY);
+		ret = steal_look(vm, src, dst);
 	return ret > 0 ? 0 : ret ? (int)ret : -EBUSY;
 }
 
