@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/os.h"
@@ -240,6 +241,25 @@ static void test_clean_pages_leave_for_free(void)
 	for (u32 i = 0; i < 1000; i++)
 		expect_eq(m[i * WORDS + 1], ~(u64)i);
 	expect(sum != 0);
+	teardown();
+}
+
+/* The program has mapped something else behind our back: it cannot be protected, stays, and costs no slot. */
+static void test_pages_that_cannot_be_protected_stay(void)
+{
+	u64 *m;
+
+	setup("zram");
+	m = map_pages(4);
+	expect_eq(mm_adopt(&mm), 0);
+	m[0] = 1;
+	expect(mmap(m, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == m);
+	m[0] = 2;
+	if (method == VM_METHOD_COPY) { /* UFFDIO_MOVE takes it all the same */
+		expect_eq(mm_pageout(&mm, vpn_of(m), 1), 0);
+		expect_eq(swap_used(&mm), 0);
+		expect_eq(m[0], 2);
+	}
 	teardown();
 }
 
@@ -767,6 +787,7 @@ static void run_all(void)
 	run_test(test_untouched_pages_read_as_zero);
 	run_test(test_adoption_learns_what_is_resident);
 	run_test(test_clean_pages_leave_for_free);
+	run_test(test_pages_that_cannot_be_protected_stay);
 	run_test(test_dropped_pages_read_as_zero_and_give_all_back);
 	run_test(test_a_grant_grows_and_is_kept);
 	run_test(test_what_is_granted_can_be_given_back);

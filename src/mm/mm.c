@@ -662,7 +662,8 @@ static int adopt_locked(struct mm *mm)
 		return 0;
 	if (!mm->vm.registered) {
 		ret = vm_register(&mm->vm);
-		budget_charge_reclaim(mm, frames_nr_plain(mm));
+		if (!ret)
+			budget_charge_reclaim(mm, frames_nr_plain(mm));
 	}
 	if (!ret && mm->on_adopt)
 		ret = mm->on_adopt(mm);

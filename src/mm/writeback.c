@@ -62,13 +62,15 @@ static bool protect_span(struct mm *mm, const struct victim *v, u32 nr)
 	return !vm_protect(&mm->vm, v[0].vpn, v[nr - 1].vpn.val - v[0].vpn.val + 1);
 }
 
-/* From here on the page is clean, its copy to come. */
+/* From here on the page is clean, its copy to come; or it stays as it is, and its slot has no user. */
 static void victim_begin(struct mm *mm, struct victim *v, bool is_protected)
 {
-	if (is_protected)
+	if (is_protected) {
 		pte_unlock(mm, v->vpn, pte_make_clean(v->entry) | PTE_WRITEBACK | (v->pte & PTE_AGE_MASK));
-	else
+	} else {
+		swap_free(mm, v->entry);
 		pte_unlock(mm, v->vpn, v->pte);
+	}
 }
 
 static void protect_victims(struct mm *mm, struct victim *v, u32 nr)
