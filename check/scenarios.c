@@ -238,11 +238,8 @@ static void look_at_table(void *arg)
 	(void)arg;
 	if (!lru_take(mm, &table))
 		return;
-	for (u32 i = 0; i < WORLD_PAGES && !seen; i++) {
-		u64 pte = pte_read(mm, (vpn_t){ i });
-
-		seen = pte_is_present(pte) || (pte & PTE_LOCKED);
-	}
+	for (u32 i = 0; i < WORLD_PAGES && !seen; i++)
+		seen = pte_may_be_present(pte_read(mm, (vpn_t){ i }));
 	lru_give(mm, table, seen);
 }
 

@@ -171,7 +171,8 @@ u8 world_classify(uintptr_t addr)
 		return OBJ_PRIVATE;
 	if (is_in(addr, &mm->budget.used, sizeof(mm->budget.used)) && !config.budget_matters)
 		return OBJ_PRIVATE;
-	if (is_in(addr, &mm->keep_score, sizeof(mm->keep_score))) /* no world is long enough to change what it says */
+	/* No world is long enough to change what it says. */
+	if (is_in(addr, &mm->lru.keep_score, sizeof(mm->lru.keep_score)))
 		return OBJ_PRIVATE;
 	if (is_in(addr, &mm->lru, sizeof(mm->lru)) && !config.budget_matters)
 		return OBJ_PRIVATE;

@@ -295,7 +295,7 @@ static enum fault_result do_swap_page_cached(struct mm *mm, vpn_t vpn, u64 orig_
 	if (mutate(MUTATE_TAKE_BACK_NO_PUT))
 		keep = true;
 	swap_finish(mm, entry, slot_cache_remove(slot, result == FAULT_DONE && !keep, &detached));
-	if (detached && frame_is_read(mm, (frame_t){ slot_frame(word) }))
+	if (detached && frame_is_plain(mm, (frame_t){ slot_frame(word) }))
 		frame_read_put(mm, (frame_t){ slot_frame(word) });
 	return result;
 }
@@ -336,6 +336,8 @@ static enum fault_result do_swap_page(struct mm *mm, vpn_t vpn, u64 orig_pte, bo
 		swap_relax(mm, entry);
 	if (result != FAULT_DONE)
 		budget_refund(mm, 1);
+	else if (mm->readahead)
+		readahead(mm, vpn, write);
 	return result;
 }
 
@@ -343,19 +345,16 @@ enum fault_result handle_mm_fault(struct mm *mm, vpn_t vpn, bool write)
 {
 	u64 started = sync_clock_ns();
 	enum fault_result result;
-	bool was_swap;
 
 	must(vpn.val < mm->vm.nr_pages);
 	do {
 		u64 pte = pte_read(mm, vpn);
 
-		was_swap = false;
 		if (pte & PTE_LOCKED) {
 			pte_wait_unlocked(mm, vpn);
 			result = FAULT_RETRY;
 		} else if (pte_is_swap(pte)) {
 			result = do_swap_page(mm, vpn, pte, write);
-			was_swap = true;
 		} else if (pte_is_none(pte)) {
 			result = do_anonymous_page(mm, vpn);
 		} else if (write && pte_is_protected(pte)) {
@@ -364,8 +363,6 @@ enum fault_result handle_mm_fault(struct mm *mm, vpn_t vpn, bool write)
 			result = do_present_page(mm, vpn, write);
 		}
 	} while (result == FAULT_RETRY);
-	if (was_swap && result == FAULT_DONE && mm->readahead)
-		readahead(mm, vpn, write);
 	mm_stats_fault(mm->stats, sync_clock_ns() - started);
 	return result;
 }

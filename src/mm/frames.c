@@ -107,7 +107,7 @@ bool frame_buffer_tryget(struct mm *mm, frame_t *first)
 
 void frame_buffer_put(struct mm *mm, frame_t first)
 {
-	must(frame_is_read(mm, first));
+	must(frame_is_plain(mm, first));
 	bit_put(&mm->frames, &mm->frames.free_buffers, (first.val - mm->vm.nr_steal_frames) / FRAME_RUN);
 }
 
@@ -123,6 +123,6 @@ frame_t frame_read_get(struct mm *mm)
 
 void frame_read_put(struct mm *mm, frame_t frame)
 {
-	must(frame_is_read(mm, frame));
+	must(frame_is_plain(mm, frame));
 	bit_put(&mm->frames, &mm->frames.free_reads, frame.val - first_read_frame(mm));
 }

@@ -36,13 +36,13 @@ static inline u32 frames_nr_plain(const struct mm *mm)
 	return mm->frames.nr_buffers * FRAME_RUN + READ_FRAMES;
 }
 
-static inline bool frame_is_read(const struct mm *mm, frame_t frame)
+static inline bool frame_is_plain(const struct mm *mm, frame_t frame)
 {
 	return frame.val >= mm->vm.nr_steal_frames;
 }
 
 static inline struct frame_desc *frame_desc(struct mm *mm, frame_t frame)
 {
-	check(!frame_is_read(mm, frame));
+	check(!frame_is_plain(mm, frame));
 	return &mm->frames.desc[frame.val];
 }

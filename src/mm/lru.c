@@ -119,7 +119,7 @@ int lru_init(struct mm *mm, u32 nr_pages, u64 limit_pages)
 	u32 nr_tables = DIV_ROUND_UP(nr_pages, PTES_PER_PAGE);
 
 	*lru = (struct lru){ 0 };
-	atomic32_set(&mm->keep_score, KEEP_SCORE_MAX);
+	atomic32_set(&mm->lru.keep_score, KEEP_SCORE_MAX);
 	while (limit_pages >> (lru->clock_shift + 1) >= LRU_CLOCK_DEPTH)
 		lru->clock_shift++;
 	return queue_init(&lru->oldest, nr_tables) || queue_init(&lru->cold, nr_tables) ? -ENOMEM : 0;
@@ -186,9 +186,7 @@ static bool table_has_pages(struct mm *mm, u32 table)
 	u32 first = table * PTES_PER_PAGE, end = (u32)min_u64(first + PTES_PER_PAGE, mm->vm.nr_pages);
 
 	for (u32 at = first; at < end; at++) {
-		u64 pte = pte_read(mm, (vpn_t){ at });
-
-		if (pte_is_present(pte) || (pte & PTE_LOCKED))
+		if (pte_may_be_present(pte_read(mm, (vpn_t){ at })))
 			return true;
 	}
 	return false;
@@ -225,23 +223,23 @@ void lru_adapt(struct mm *mm, u32 age, u32 seen, u32 old)
 /* Lost updates do not matter. */
 void lru_clean_left(struct mm *mm, u32 nr)
 {
-	u32 score = atomic32_read(&mm->keep_score);
+	u32 score = atomic32_read(&mm->lru.keep_score);
 
 	if (score < KEEP_SCORE_MAX)
-		atomic32_set(&mm->keep_score, (u32)min_u64(score + nr, KEEP_SCORE_MAX));
+		atomic32_set(&mm->lru.keep_score, (u32)min_u64(score + nr, KEEP_SCORE_MAX));
 }
 
 void lru_clean_written(struct mm *mm)
 {
-	u32 score = atomic32_read(&mm->keep_score);
+	u32 score = atomic32_read(&mm->lru.keep_score);
 
 	if (score > 0)
-		atomic32_set(&mm->keep_score, score - 1);
+		atomic32_set(&mm->lru.keep_score, score - 1);
 }
 
 bool lru_keeps(const struct mm *mm, vpn_t vpn)
 {
-	return atomic32_read(&mm->keep_score) >= KEEP_SCORE_MAX / 2 || (vpn.val ^ lru_now(mm)) % KEEP_TRIES == 0;
+	return atomic32_read(&mm->lru.keep_score) >= KEEP_SCORE_MAX / 2 || (vpn.val ^ lru_now(mm)) % KEEP_TRIES == 0;
 }
 
 u64 lru_length(struct mm *mm)

@@ -74,6 +74,12 @@ static inline bool pte_is_present(u64 pte)
 	return (pte & PTE_PRESENT) != 0;
 }
 
+/* Present, or in a moment: somebody has it locked. */
+static inline bool pte_may_be_present(u64 pte)
+{
+	return (pte & (PTE_PRESENT | PTE_LOCKED)) != 0;
+}
+
 static inline bool pte_is_swap(u64 pte)
 {
 	return (pte & PTE_SWAP) != 0;

@@ -90,7 +90,7 @@ static u32 isolate_table(struct mm *mm, struct reclaim_run *run, u32 table, u32 
 	for (u32 at = first; at < end && run->nr < FRAME_RUN; at++) {
 		u64 pte = pte_read(mm, (vpn_t){ at });
 
-		if (!pte_is_present(pte) && !(pte & PTE_LOCKED))
+		if (!pte_may_be_present(pte))
 			continue;
 		seen++;
 		if (lru_age(now, pte) >= age && (pte & flags) == flags &&
@@ -146,22 +146,6 @@ static void isolate_range(struct mm *mm, struct reclaim_run *run, vpn_t start, u
 
 /* ---- clean pages ---- */
 
-/* The slots have the same data and the pages cannot change under their PTE locks: dropping them is all. */
-static void drop_clean(struct mm *mm, const struct victim *v, u32 nr)
-{
-	vpn_t vpns[FRAME_RUN];
-	u8 now = lru_now(mm);
-
-	for (u32 i = 0; i < nr; i++)
-		vpns[i] = v[i].vpn;
-	vm_zap_pages(&mm->vm, vpns, nr);
-	for (u32 i = 0; i < nr; i++)
-		pte_unlock(mm, v[i].vpn, pte_with_stamp(pte_make_swap(pte_to_swp_entry(v[i].pte)), now));
-	budget_uncharge(mm, nr);
-	lru_clean_left(mm, nr);
-	mm_stats_add(mm->stats, STAT_PAGES_OUT_CLEAN, nr);
-}
-
 /* Drops the clean victims; the dirty ones remain. */
 static void reclaim_clean(struct mm *mm, struct reclaim_run *run)
 {
@@ -174,8 +158,11 @@ static void reclaim_clean(struct mm *mm, struct reclaim_run *run)
 		else
 			run->victims[dirty++] = run->victims[i];
 	}
-	if (nr_clean)
-		drop_clean(mm, clean, nr_clean);
+	if (nr_clean) {
+		drop_clean_victims(mm, clean, nr_clean);
+		lru_clean_left(mm, nr_clean);
+		mm_stats_add(mm->stats, STAT_PAGES_OUT_CLEAN, nr_clean);
+	}
 	run->freed += nr_clean;
 	run->nr = dirty;
 }
@@ -206,11 +193,17 @@ static void publish_stolen(struct mm *mm, struct reclaim_run *run, struct victim
 	pte_unlock(mm, v->vpn, pte_with_stamp(pte_make_swap(v->entry), lru_now(mm)));
 }
 
-/* The kernel has no such page: the program dropped it behind our back, so it reads as zero. */
-static void forget_lost(struct mm *mm, struct victim *v)
+/* Gives back a slot that nothing was stored in. */
+static void unassign_slot(struct mm *mm, const struct victim *v)
 {
 	swap_free(mm, v->entry);
 	swapcache_clear(mm, v->entry);
+}
+
+/* The kernel has no such page: the program dropped it behind our back, so it reads as zero. */
+static void forget_lost(struct mm *mm, struct victim *v)
+{
+	unassign_slot(mm, v);
 	pte_unlock(mm, v->vpn, 0);
 	budget_uncharge(mm, 1);
 }
@@ -248,8 +241,7 @@ static u32 steal_neighbours(struct mm *mm, struct reclaim_run *run, struct victi
 /* A device may be writing to the page, or to what it shares it with: it stays, as the youngest. */
 static void keep_victim(struct mm *mm, struct reclaim_run *run, struct victim *v)
 {
-	swap_free(mm, v->entry);
-	swapcache_clear(mm, v->entry);
+	unassign_slot(mm, v);
 	pte_unlock(mm, v->vpn, pte_with_stamp(v->pte, lru_now(mm)));
 	run->refused++;
 }

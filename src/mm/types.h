@@ -117,6 +117,7 @@ struct lru {
 	struct lru_queue cold; /* those with pages advised cold, each at most once: COLD */
 	struct atomic64 freed; /* pages ever uncharged: with those resident, how many ever came in */
 	struct atomic32 evict_age; /* pages at least so old may leave now */
+	struct atomic32 keep_score; /* whether keeping slots for pages that are read has paid */
 	u32 clock_shift; /* pages that come in between two ticks, as a power of two */
 };
 
@@ -201,7 +202,6 @@ struct mm {
 	enum swapin_policy policy; /* how a page comes back */
 	enum swapin_relax relax; /* how the loser of a pin waits */
 	struct atomic32 relax_queue; /* RELAX_QUEUE: bumped at the end of each pin */
-	struct atomic32 keep_score; /* whether keeping slots for pages that are read has paid (lru.h) */
 	bool keep_clean; /* read faults keep the slot */
 	bool readahead; /* swap-in past the swap cache reads ahead */
 	/*

@@ -157,24 +157,32 @@ static bool victim_end(struct mm *mm, struct victim *v, bool written)
 	return leaves;
 }
 
-static u32 drop_victims(struct mm *mm, struct victim *v, u32 nr, const bool *written)
+void drop_clean_victims(struct mm *mm, const struct victim *v, u32 nr)
 {
 	vpn_t vpns[FRAME_RUN];
 	u8 now = lru_now(mm);
+
+	must(nr <= FRAME_RUN);
+	if (!nr)
+		return;
+	for (u32 i = 0; i < nr; i++)
+		vpns[i] = v[i].vpn;
+	vm_zap_pages(&mm->vm, vpns, nr);
+	for (u32 i = 0; i < nr; i++)
+		pte_unlock(mm, v[i].vpn, pte_with_stamp(pte_make_swap(pte_to_swp_entry(v[i].pte)), now));
+	budget_uncharge(mm, nr);
+}
+
+/* What has been written is clean, and leaves as any clean page does. */
+static u32 end_victims(struct mm *mm, struct victim *v, u32 nr, const bool *written)
+{
 	u32 leaving = 0;
 
 	for (u32 i = 0; i < nr; i++) {
-		if (victim_end(mm, &v[i], written[i])) {
-			vpns[leaving] = v[i].vpn;
+		if (victim_end(mm, &v[i], written[i]))
 			v[leaving++] = v[i];
-		}
 	}
-	if (!leaving)
-		return 0;
-	vm_zap_pages(&mm->vm, vpns, leaving);
-	for (u32 i = 0; i < leaving; i++)
-		pte_unlock(mm, v[i].vpn, pte_with_stamp(pte_make_swap(v[i].entry), now));
-	budget_uncharge(mm, leaving);
+	drop_clean_victims(mm, v, leaving);
 	return leaving;
 }
 
@@ -185,5 +193,5 @@ u32 writeback_victims(struct mm *mm, struct victim *v, u32 nr, frame_t buffer, u
 	must(nr <= FRAME_RUN);
 	protect_victims(mm, v, nr);
 	write_victims(mm, v, nr, buffer, written, failed);
-	return drop_victims(mm, v, nr, written);
+	return end_victims(mm, v, nr, written);
 }

@@ -20,6 +20,9 @@ struct victim {
 	u64 pte;
 };
 
+/* Drops clean victims, whose slots have the same data, and unlocks them: their pages cannot change meanwhile. */
+void drop_clean_victims(struct mm *mm, const struct victim *v, u32 nr);
+
 /*
  * Takes out as many of `nr` dirty victims, in order of address, as can go; unlocks them all and ends their pins.
  * `buffer` is the caller's, for `nr` frames. Returns how many left; *failed: how many a device refused.
