@@ -32,47 +32,11 @@ static bool read_begin(const void *addr, const void *pc)
 	return true;
 }
 
-u64 seam_read64(const struct atomic64 *a)
-{
-	if (read_begin(a, CALLER))
-		trace_read((uintptr_t)a, a->v);
-	return a->v;
-}
-
-u32 seam_read32(const struct atomic32 *a)
-{
-	if (read_begin(a, CALLER))
-		trace_read((uintptr_t)a, a->v);
-	return a->v;
-}
-
 static void changed(const void *addr, int obj, u64 old, u64 new)
 {
 	if (old != new)
 		sched_changed(obj);
 	trace_change((uintptr_t)addr, old, new);
-}
-
-void seam_set64(struct atomic64 *a, u64 v)
-{
-	int obj;
-	bool is_step = step_begin(a, &obj);
-	u64 old = a->v;
-
-	a->v = v;
-	if (is_step)
-		changed(a, obj, old, v);
-}
-
-void seam_set32(struct atomic32 *a, u32 v)
-{
-	int obj;
-	bool is_step = step_begin(a, &obj);
-	u32 old = a->v;
-
-	a->v = v;
-	if (is_step)
-		changed(a, obj, old, v);
 }
 
 /* After a look at the same word it belongs to the step of the look (scheduler.h), and cannot fail because of others. */
@@ -93,99 +57,54 @@ static bool cas_begin(const void *addr, int *obj)
 	return true;
 }
 
-bool seam_cas64(struct atomic64 *a, u64 *old, u64 new)
-{
-	int obj;
-	bool is_step = cas_begin(a, &obj);
-
-	if (a->v != *old) {
-		*old = a->v;
-		return false;
+/* What both widths of word have. */
+#define SEAM_WORD(bits)                                                                                                \
+	u##bits seam_read##bits(const struct atomic##bits *a)                                                          \
+	{                                                                                                              \
+		if (read_begin(a, CALLER))                                                                             \
+			trace_read((uintptr_t)a, a->v);                                                                \
+		return a->v;                                                                                           \
+	}                                                                                                              \
+                                                                                                                       \
+	bool seam_cas##bits(struct atomic##bits *a, u##bits *old, u##bits new)                                         \
+	{                                                                                                              \
+		int obj;                                                                                               \
+		bool is_step = cas_begin(a, &obj);                                                                     \
+                                                                                                                       \
+		if (a->v != *old) {                                                                                    \
+			*old = a->v;                                                                                   \
+			return false;                                                                                  \
+		}                                                                                                      \
+		a->v = new;                                                                                            \
+		if (is_step) {                                                                                         \
+			sched_wrote(obj);                                                                              \
+			changed(a, obj, *old, new);                                                                    \
+		}                                                                                                      \
+		return true;                                                                                           \
 	}
-	a->v = new;
-	if (is_step) {
-		sched_wrote(obj);
-		changed(a, obj, *old, new);
+
+/* A read-modify-write: `old` and `n` become `new`; returns the old value. */
+#define SEAM_RMW(name, bits, new)                                                                                      \
+	u##bits seam_##name##bits(struct atomic##bits *a, u##bits n)                                                   \
+	{                                                                                                              \
+		int obj;                                                                                               \
+		bool is_step = step_begin(a, &obj);                                                                    \
+		u##bits old = a->v;                                                                                    \
+                                                                                                                       \
+		a->v = (new);                                                                                          \
+		if (is_step)                                                                                           \
+			changed(a, obj, old, a->v);                                                                    \
+		return old;                                                                                            \
 	}
-	return true;
-}
 
-bool seam_cas32(struct atomic32 *a, u32 *old, u32 new)
-{
-	int obj;
-	bool is_step = cas_begin(a, &obj);
-
-	if (a->v != *old) {
-		*old = a->v;
-		return false;
-	}
-	a->v = new;
-	if (is_step) {
-		sched_wrote(obj);
-		changed(a, obj, *old, new);
-	}
-	return true;
-}
-
-u64 seam_add64(struct atomic64 *a, u64 n)
-{
-	int obj;
-	bool is_step = step_begin(a, &obj);
-	u64 old = a->v;
-
-	a->v = old + n;
-	if (is_step)
-		changed(a, obj, old, a->v);
-	return old;
-}
-
-u64 seam_or64(struct atomic64 *a, u64 bits)
-{
-	int obj;
-	bool is_step = step_begin(a, &obj);
-	u64 old = a->v;
-
-	a->v = old | bits;
-	if (is_step)
-		changed(a, obj, old, a->v);
-	return old;
-}
-
-u64 seam_and64(struct atomic64 *a, u64 bits)
-{
-	int obj;
-	bool is_step = step_begin(a, &obj);
-	u64 old = a->v;
-
-	a->v = old & bits;
-	if (is_step)
-		changed(a, obj, old, a->v);
-	return old;
-}
-
-u32 seam_xchg32(struct atomic32 *a, u32 v)
-{
-	int obj;
-	bool is_step = step_begin(a, &obj);
-	u32 old = a->v;
-
-	a->v = v;
-	if (is_step)
-		changed(a, obj, old, v);
-	return old;
-}
-
-u32 seam_add32(struct atomic32 *a, u32 n)
-{
-	int obj;
-	bool is_step = step_begin(a, &obj);
-	u32 old = a->v;
-
-	a->v = old + n;
-	if (is_step)
-		changed(a, obj, old, a->v);
-	return old;
-}
+SEAM_WORD(64)
+SEAM_RMW(xchg, 64, n)
+SEAM_RMW(add, 64, old + n)
+SEAM_RMW(or, 64, old | n)
+SEAM_RMW(and, 64, old & n)
+SEAM_WORD(32)
+SEAM_RMW(xchg, 32, n)
+SEAM_RMW(add, 32, old + n)
 
 void seam_spin(void)
 {

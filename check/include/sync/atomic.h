@@ -17,13 +17,12 @@ struct atomic32 {
 };
 
 u64 seam_read64(const struct atomic64 *a);
-void seam_set64(struct atomic64 *a, u64 v);
 bool seam_cas64(struct atomic64 *a, u64 *old, u64 new);
-u64 seam_add64(struct atomic64 *a, u64 n); /* these three return the old value */
+u64 seam_xchg64(struct atomic64 *a, u64 n); /* these return the old value */
+u64 seam_add64(struct atomic64 *a, u64 n);
 u64 seam_or64(struct atomic64 *a, u64 bits);
 u64 seam_and64(struct atomic64 *a, u64 bits);
 u32 seam_read32(const struct atomic32 *a);
-void seam_set32(struct atomic32 *a, u32 v);
 bool seam_cas32(struct atomic32 *a, u32 *old, u32 new);
 u32 seam_xchg32(struct atomic32 *a, u32 v);
 u32 seam_add32(struct atomic32 *a, u32 n);
@@ -41,12 +40,12 @@ static inline u64 atomic64_load_acquire(const struct atomic64 *a)
 
 static inline void atomic64_set(struct atomic64 *a, u64 v)
 {
-	seam_set64(a, v);
+	(void)seam_xchg64(a, v);
 }
 
 static inline void atomic64_store_release(struct atomic64 *a, u64 v)
 {
-	seam_set64(a, v);
+	(void)seam_xchg64(a, v);
 }
 
 static inline bool atomic64_cas_relaxed(struct atomic64 *a, u64 *old, u64 new)
@@ -101,12 +100,12 @@ static inline u32 atomic32_load_acquire(const struct atomic32 *a)
 
 static inline void atomic32_set(struct atomic32 *a, u32 v)
 {
-	seam_set32(a, v);
+	(void)seam_xchg32(a, v);
 }
 
 static inline void atomic32_store_release(struct atomic32 *a, u32 v)
 {
-	seam_set32(a, v);
+	(void)seam_xchg32(a, v);
 }
 
 static inline bool atomic32_cas_acquire(struct atomic32 *a, u32 *old, u32 new)
