@@ -7,6 +7,7 @@ set -u
 
 exe=$1
 cc=${CC:-cc}
+here=$(dirname "$0")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 chmod 755 "$dir"
@@ -236,13 +237,13 @@ as_nobody() {
 }
 
 test_machine() {
-	local deny="$dir/bin/deny"
-	expect_error 125 'hides userfaultfd; .*seccomp=unconfined' "$deny" 38 "$weir" run --memory 64M ls
-	expect_error 125 'refuses userfaultfd; .*seccomp=unconfined' "$deny" 1 "$weir" run --memory 64M ls
-	expect_error 125 'too old.*; boot Linux 5.11' "$deny" 22 "$weir" run --memory 64M ls
-	expect_error 125 'userfaultfd fails: Too many open files' "$deny" 24 "$weir" run --memory 64M ls
-	expect_out 1 '^missing: a seccomp filter' "$deny" 1 "$weir" probe
-	expect_out 1 '"works": false, .*"fatal": true' "$deny" 38 "$weir" probe --json
+	local deny="$dir/bin/deny" # 323 is userfaultfd
+	expect_error 125 'hides userfaultfd; .*seccomp=unconfined' "$deny" 323 38 "$weir" run --memory 64M ls
+	expect_error 125 'refuses userfaultfd; .*seccomp=unconfined' "$deny" 323 1 "$weir" run --memory 64M ls
+	expect_error 125 'too old.*; boot Linux 5.11' "$deny" 323 22 "$weir" run --memory 64M ls
+	expect_error 125 'userfaultfd fails: Too many open files' "$deny" 323 24 "$weir" run --memory 64M ls
+	expect_out 1 '^missing: a seccomp filter' "$deny" 323 1 "$weir" probe
+	expect_out 1 '"works": false, .*"fatal": true' "$deny" 323 38 "$weir" probe --json
 	expect_error 125 'RLIMIT_AS.*ulimit -v unlimited' \
 		sh -c 'ulimit -v 4000000; exec "$@"' sh "$weir" run --memory 64M ls
 	mkdir -p "$dir/bare/cli"
@@ -360,34 +361,6 @@ build_programs() {
 #include <stdio.h>
 int main(void) { puts("dynamic"); return 5; }
 END
-	# Runs a command in which userfaultfd fails with the given errno.
-	cat >"$dir/deny.c" <<'END'
-#include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-int main(int argc, char **argv)
-{
-	int error = atoi(argv[1]);
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (error & 0xffff)),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog prog = { sizeof(filter) / sizeof(filter[0]), filter };
-	(void)argc;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog))
-		return 99;
-	execv(argv[2], argv + 2);
-	return 98;
-}
-END
 	cat >"$dir/nochild.c" <<'END'
 #include <signal.h>
 #include <unistd.h>
@@ -400,7 +373,7 @@ int main(int argc, char **argv)
 }
 END
 	$cc -o "$dir/bin/dynamic" "$dir/dynamic.c" && $cc -static -o "$dir/bin/static" "$dir/dynamic.c" &&
-		$cc -o "$dir/bin/deny" "$dir/deny.c" && $cc -o "$dir/bin/nochild" "$dir/nochild.c"
+		$cc -o "$dir/bin/deny" "$here/deny.c" && $cc -o "$dir/bin/nochild" "$dir/nochild.c"
 }
 
 if ! build_programs; then

@@ -8,6 +8,7 @@
 set -u
 weir=$(realpath "$1") victim=$(realpath "$2")
 cc=${CC:-cc}
+here=$(dirname "$0")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 chmod 755 "$dir"
@@ -97,31 +98,6 @@ int main(void)
 	return 0;
 }
 END
-	cat >"$dir/deny.c" <<'END'
-/* deny NR ERRNO COMMAND...: one system call fails for the command. */
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-int main(int argc, char **argv)
-{
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)atoi(argv[1]), 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)atoi(argv[2])),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog prog = { 4, filter };
-	(void)argc;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog))
-		return 99;
-	execvp(argv[3], argv + 3);
-	return 98;
-}
-END
 	cat >"$dir/clock.c" <<'END'
 /* A library of the user's own: it is always noon. */
 #include <time.h>
@@ -192,7 +168,7 @@ int main(int argc, char **argv)
 	return 0;
 }
 END
-	$cc -O1 -o "$dir/fds" "$dir/fds.c" && $cc -o "$dir/deny" "$dir/deny.c" &&
+	$cc -O1 -o "$dir/fds" "$dir/fds.c" && $cc -o "$dir/deny" "$here/deny.c" &&
 		$cc -O1 -o "$dir/noon" "$dir/noon.c" &&
 		$cc -shared -fPIC -o "$dir/clock.so" "$dir/clock.c" && $cc -static -o "$dir/static" "$dir/plain.c" &&
 		$cc -o "$dir/plain" "$dir/plain.c" && $cc -g -o "$dir/crash" "$dir/crash.c"

@@ -17,10 +17,11 @@
 #include "mm/frames.h"
 #include "mm/mm.h"
 #include "mm/pte.h"
+#include "mm/reclaim.h"
 #include "mm/swap_slots.h"
 #include "swap/zram.h"
 #include "weir.h"
-#include "test.h"
+#include "mm_rig.h"
 
 enum {
 	LIMIT_PAGES = 4096, /* 16 MiB */
@@ -29,8 +30,6 @@ enum {
 	NR_CPUS = 2,
 };
 
-static struct mm mm;
-static struct mm_stats stats;
 static enum vm_method method;
 static enum swapin_policy policy;
 
@@ -65,19 +64,8 @@ static void setup_limits(const char *swap, u64 memory_pages, u64 resident_pages)
 		.more = shared_more,
 		.granted = shared_grant,
 	};
-	struct swap_device_config dev_cfg;
-	struct swap_device *dev;
-	char err[200];
 
-	memset(&stats, 0, sizeof(stats));
-	expect_eq(mm_create(&mm, &cfg), 0);
-	if (!swap)
-		return;
-	expect_eq(swap_device_parse(swap, &dev_cfg, err, sizeof(err)), 0);
-	if (!dev_cfg.size)
-		dev_cfg.size = mm_default_swap_bytes(&mm);
-	expect_eq(swap_device_open(&dev_cfg, &dev), 0);
-	expect_eq(mm_swapon(&mm, dev), 0);
+	rig_create(&cfg, swap);
 }
 
 static void setup(const char *swap)
@@ -90,15 +78,7 @@ static void teardown(void)
 {
 	struct weir_stats s;
 
-	if (mm.kswapd.started) {
-		struct kswapd *k = &mm.kswapd;
-
-		atomic32_store_release(&k->stop, 1);
-		atomic32_add_return(&k->wake, 1);
-		sync_wake32_all(&k->wake);
-		sync_thread_join(&k->thread);
-		k->started = false;
-	}
+	kswapd_stop(&mm);
 	mm_assert_valid(&mm);
 	mm_stats_sum(&stats, &s);
 	if (s.limit_memory)
@@ -108,20 +88,6 @@ static void teardown(void)
 	mm_destroy(&mm);
 }
 
-static u64 *map_pages(u32 nr)
-{
-	vpn_t start;
-
-	expect_eq(mm_map(&mm, nr, 1, VM_READ | VM_WRITE, &start), 0);
-	return (u64 *)vm_address(&mm.vm, start);
-}
-
-static vpn_t vpn_of(const void *p)
-{
-	return vm_vpn(&mm.vm, (uintptr_t)p);
-}
-
-#define WORDS (PAGE_SIZE / sizeof(u64))
 
 /* Compresses to about a seventh; every page differs. */
 static void fill_page(u64 *page, u64 seed)

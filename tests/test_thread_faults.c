@@ -20,7 +20,7 @@
 #include "fault/thread.h"
 #include "mm/pte.h"
 #include "swap/zram.h"
-#include "test.h"
+#include "mm_rig.h"
 
 enum {
 	LIMIT_PAGES = 4096, /* 16 MiB */
@@ -29,10 +29,7 @@ enum {
 	THREADS = 4,
 };
 
-#define WORDS (PAGE_SIZE / sizeof(u64))
 
-static struct mm mm;
-static struct mm_stats stats;
 static struct fault_threads threads;
 static enum vm_method method;
 static void (*on_out_of_memory)(const char *why);
@@ -53,16 +50,8 @@ static void setup(void)
 		.stats = &stats,
 		.on_adopt = on_adopt,
 	};
-	struct swap_device_config dev_cfg;
-	struct swap_device *dev;
-	char err[200];
 
-	memset(&stats, 0, sizeof(stats));
-	expect_eq(mm_create(&mm, &cfg), 0);
-	expect_eq(swap_device_parse("zram", &dev_cfg, err, sizeof(err)), 0);
-	dev_cfg.size = mm_default_swap_bytes(&mm);
-	expect_eq(swap_device_open(&dev_cfg, &dev), 0);
-	expect_eq(mm_swapon(&mm, dev), 0);
+	rig_create(&cfg, "zram");
 	expect_eq(mm_adopt(&mm), 0);
 }
 
@@ -70,19 +59,6 @@ static void teardown(void)
 {
 	fault_threads_stop(&threads);
 	mm_destroy(&mm);
-}
-
-static u64 *map_pages(u32 nr)
-{
-	vpn_t start;
-
-	expect_eq(mm_map(&mm, nr, 1, VM_READ | VM_WRITE, &start), 0);
-	return (u64 *)vm_address(&mm.vm, start);
-}
-
-static vpn_t vpn_of(const void *p)
-{
-	return vm_vpn(&mm.vm, (uintptr_t)p);
 }
 
 /* Compresses to about a seventh; every page differs. */

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* One mm for the tests of a program: its memory and its swap device. */
+#pragma once
+
+#include <string.h>
+
+#include "mm/mm.h"
+#include "test.h"
+
+#define WORDS (PAGE_SIZE / sizeof(u64))
+
+static struct mm mm;
+static struct mm_stats stats;
+
+/* With a device of the default size, unless the spec says another; NULL: none. */
+static inline void rig_create(const struct mm_config *cfg, const char *swap)
+{
+	struct swap_device_config dev_cfg;
+	struct swap_device *dev;
+	char err[200];
+
+	memset(&stats, 0, sizeof(stats));
+	expect_eq(mm_create(&mm, cfg), 0);
+	if (!swap)
+		return;
+	expect_eq(swap_device_parse(swap, &dev_cfg, err, sizeof(err)), 0);
+	if (!dev_cfg.size)
+		dev_cfg.size = mm_default_swap_bytes(&mm);
+	expect_eq(swap_device_open(&dev_cfg, &dev), 0);
+	expect_eq(mm_swapon(&mm, dev), 0);
+}
+
+static inline u64 *map_pages(u32 nr)
+{
+	vpn_t start;
+
+	expect_eq(mm_map(&mm, nr, 1, VM_READ | VM_WRITE, &start), 0);
+	return (u64 *)vm_address(&mm.vm, start);
+}
+
+static inline vpn_t vpn_of(const void *p)
+{
+	return vm_vpn(&mm.vm, (uintptr_t)p);
+}
