@@ -17,10 +17,10 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/types.h"
+#include "sync/wait.h"
 #include "vm/uffd_abi.h"
 
 enum { PAGES = 2048, ROUNDS_MAX = 101, CPUS_MAX = 64, SERVICE_NS = 2000, OWN_NS = 1000, SPIN_NS = 50000, LOOK_MS = 20 };
@@ -51,19 +51,11 @@ static void fail(const char *what)
 	exit(1);
 }
 
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * 1000000000 + (u64)ts.tv_nsec;
-}
-
 static void work(u64 ns)
 {
-	u64 started = now_ns();
+	u64 started = sync_clock_ns();
 
-	while (now_ns() - started < ns)
+	while (sync_clock_ns() - started < ns)
 		;
 }
 
@@ -100,11 +92,11 @@ static bool wait_for_message(int epoll)
 {
 	struct pollfd fd = { .fd = uffd, .events = POLLIN };
 	struct epoll_event event;
-	u64 started = now_ns();
+	u64 started = sync_clock_ns();
 
 	if (way == WAY_EACH_EXCLUSIVE)
 		return epoll_wait(epoll, &event, 1, LOOK_MS) > 0;
-	while (way == WAY_ONE_SPINS && now_ns() - started < SPIN_NS) {
+	while (way == WAY_ONE_SPINS && sync_clock_ns() - started < SPIN_NS) {
 		if (poll(&fd, 1, 0) > 0)
 			return true;
 	}
@@ -176,7 +168,7 @@ static double measure(int nr_touchers)
 		if (pthread_create(&readers[i], NULL, reader_main, (void *)i))
 			fail("pthread_create");
 	}
-	ns = now_ns();
+	ns = sync_clock_ns();
 	for (int i = 0; i < nr_touchers; i++) {
 		t[i] = (struct toucher){ .first = i * (PAGES / nr_touchers), .nr = PAGES / nr_touchers };
 		if (pthread_create(&t[i].thread, NULL, toucher_main, &t[i]))
@@ -184,7 +176,7 @@ static double measure(int nr_touchers)
 	}
 	for (int i = 0; i < nr_touchers; i++)
 		pthread_join(t[i].thread, NULL);
-	ns = now_ns() - ns;
+	ns = sync_clock_ns() - ns;
 	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
 	for (int i = 0; i < nr_readers; i++)
 		pthread_join(readers[i], NULL);

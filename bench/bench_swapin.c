@@ -17,12 +17,12 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fault/signal.h"
 #include "fault/thread.h"
 #include "mm/mm.h"
+#include "sync/wait.h"
 #include "vm/uffd_abi.h"
 
 enum { ROUNDS_MAX = 101, THREADS_MAX = 2 };
@@ -34,14 +34,6 @@ static void fail(const char *what)
 {
 	perror(what);
 	exit(1);
-}
-
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * 1000000000 + (u64)ts.tv_nsec;
 }
 
 /* ---- the floor ---- */
@@ -176,7 +168,7 @@ static double measure(const u8 *base, u32 threads, u64 *sum)
 {
 	struct walker w[THREADS_MAX];
 	u32 share = nr_pages / threads;
-	u64 started = now_ns();
+	u64 started = sync_clock_ns();
 
 	for (u32 t = 0; t < threads; t++) {
 		w[t] = (struct walker){ .base = base, .first = t * share, .nr = share };
@@ -188,7 +180,7 @@ static double measure(const u8 *base, u32 threads, u64 *sum)
 		pthread_join(w[t].thread, NULL);
 		*sum += w[t].sum;
 	}
-	return (double)(now_ns() - started) / 1000.0 / (share * threads);
+	return (double)(sync_clock_ns() - started) / 1000.0 / (share * threads);
 }
 
 static int compare(const void *a, const void *b)

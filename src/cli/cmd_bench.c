@@ -6,12 +6,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/print.h"
 #include "cli/cli.h"
 #include "lab/target_kernel.h"
 #include "lab/target_weir.h"
+#include "sync/wait.h"
 
 enum { ROUNDS_MAX = 99, POLICIES = 3 };
 enum target { TARGET_WEIR, TARGET_KERNEL };
@@ -58,14 +58,6 @@ static const struct option_spec bench_options[] = {
 	{ 0 },
 };
 
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * 1000000000 + (u64)ts.tv_nsec;
-}
-
 /* Text of a small vocabulary: every page differs, and LZ4 makes about a third of it. */
 static void fill(char *region, size_t bytes)
 {
@@ -89,11 +81,11 @@ static void fill(char *region, size_t bytes)
 
 static u64 read_in_order(const char *region, size_t bytes, u64 *sum)
 {
-	u64 started = now_ns();
+	u64 started = sync_clock_ns();
 
 	for (size_t at = 0; at < bytes; at += PAGE_SIZE)
 		*sum += __atomic_load_n((const u64 *)(const void *)(region + at), __ATOMIC_RELAXED);
-	return now_ns() - started;
+	return sync_clock_ns() - started;
 }
 
 static int compare_u64(const void *a, const void *b)

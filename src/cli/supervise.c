@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "sync/wait.h"
 
 static const int forwarded_signals[] = { SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH };
 static const int ignored_signals[] = { SIGINT, SIGQUIT };
@@ -25,14 +26,6 @@ static void forward_signal(int sig, siginfo_t *info, void *context)
 	if (info->si_code != SI_KERNEL && info->si_pid != child)
 		kill(child, sig);
 	errno = saved;
-}
-
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * 1000000000ull + (u64)ts.tv_nsec;
 }
 
 static void block_signals(sigset_t *old)
@@ -127,7 +120,7 @@ int supervise_run(const char *path, char **argv, int (*prepare)(void *ctx), void
 	launch.error_fd = pipe_fd[1];
 	sigaction(SIGCHLD, &sigchld, &launch.sigchld);
 	block_signals(&launch.mask);
-	start_ns = now_ns();
+	start_ns = sync_clock_ns();
 	child = fork();
 	if (child == 0)
 		child_exec(&launch);
@@ -139,7 +132,7 @@ int supervise_run(const char *path, char **argv, int (*prepare)(void *ctx), void
 	out->exec_error = read_exec_error(pipe_fd[0]);
 	if (rc == 0)
 		rc = wait_for_child(out);
-	out->wall_ns = now_ns() - start_ns;
+	out->wall_ns = sync_clock_ns() - start_ns;
 	return rc;
 }
 
