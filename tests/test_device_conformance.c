@@ -171,6 +171,34 @@ static void check_refused_charge(struct swap_device *dev)
 	discard_all(dev);
 }
 
+/* Slots all over the device in one batch, of which some fail: each has its own result. */
+static void check_batches(struct swap_device *dev)
+{
+	static u8 pages[SWAP_BATCH_MAX][PAGE_SIZE];
+	struct swap_io io[SWAP_BATCH_MAX];
+
+	for (u32 nr = 1; nr <= SWAP_BATCH_MAX; nr += 21) {
+		for (u32 i = 0; i < nr; i++) {
+			io[i] = (struct swap_io){ .slot = (i * 37 + nr) % NR_SLOTS, .page = pages[i], .err = 1 };
+			page_make(pages[i], i % NR_PAGE_KINDS, i + nr);
+		}
+		swap_device_write_pages(dev, io, nr);
+		for (u32 i = 0; i < nr; i++)
+			expect_eq(io[i].err, 0);
+		expect_used(dev, nr);
+		for (u32 i = 0; i < nr; i += 5)
+			dev->ops->discard(dev, io[i].slot);
+		memset(pages, 0xa5, sizeof(pages));
+		swap_device_read_pages(dev, io, nr);
+		for (u32 i = 0; i < nr; i++) {
+			expect_eq(io[i].err, i % 5 ? 0 : -EIO);
+			page_make(buffers.page, i % NR_PAGE_KINDS, i + nr);
+			expect(io[i].err || memcmp(buffers.page, pages[i], PAGE_SIZE) == 0);
+		}
+		discard_all(dev);
+	}
+}
+
 struct soak {
 	struct swap_device *dev;
 	u64 seed;
@@ -260,6 +288,7 @@ static void check_device(const char *spec)
 	check_discard(dev);
 	check_full(dev);
 	check_refused_charge(dev);
+	check_batches(dev);
 	check_soak(dev, UINT64_MAX);
 	check_soak(dev, NR_SLOTS / 5);
 	expect_eq(atomic64_read(&nr_allocations), allocated);

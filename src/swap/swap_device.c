@@ -268,3 +268,23 @@ int swap_device_open(const struct swap_device_config *cfg, struct swap_device **
 	}
 	return -EINVAL;
 }
+
+void swap_device_read_pages(struct swap_device *dev, struct swap_io *io, u32 nr)
+{
+	if (dev->ops->read_pages) {
+		dev->ops->read_pages(dev, io, nr);
+		return;
+	}
+	for (u32 i = 0; i < nr; i++)
+		io[i].err = dev->ops->read(dev, io[i].slot, io[i].page);
+}
+
+void swap_device_write_pages(struct swap_device *dev, struct swap_io *io, u32 nr)
+{
+	if (dev->ops->write_pages) {
+		dev->ops->write_pages(dev, io, nr);
+		return;
+	}
+	for (u32 i = 0; i < nr; i++)
+		io[i].err = dev->ops->write(dev, io[i].slot, io[i].page);
+}

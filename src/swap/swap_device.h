@@ -27,6 +27,8 @@ struct swap_memory {
 	void *ctx;
 };
 
+enum { SWAP_BATCH_MAX = 64 };
+
 /* After zram's mm_stat; bytes unless the name says otherwise. Lockless sums: exact when the device is idle. */
 struct swap_device_stats {
 	u64 orig_data_size; /* slots in use, uncompressed; same-filled ones included */
@@ -40,16 +42,33 @@ struct swap_device_stats {
 
 struct swap_device;
 
+/* One page of a batch. */
+struct swap_io {
+	u32 slot;
+	void *page;
+	int err; /* set by the device: 0 or -errno, as read and write return it */
+};
+
 struct swap_device_ops {
 	/* Both 0 or -errno. -EIO from read: the data is gone or wrong; the buffer's contents are undefined then. */
 	int (*read)(struct swap_device *dev, u32 slot, void *page);
 	int (*write)(struct swap_device *dev, u32 slot, const void *page);
+	/*
+	 * The same for up to SWAP_BATCH_MAX different slots at once, with as many in flight as the device likes; they
+	 * return when all have ended, each with its own result. NULL: it would not be faster than one by one.
+	 */
+	void (*read_pages)(struct swap_device *dev, struct swap_io *io, u32 nr);
+	void (*write_pages)(struct swap_device *dev, struct swap_io *io, u32 nr);
 	/* Forgets the slot's data; called before the slot can be handed out again. Also for slots never written. */
 	void (*discard)(struct swap_device *dev, u32 slot);
 	void (*stats)(struct swap_device *dev, struct swap_device_stats *stats);
 	/* No operation is running and none follows. Frees dev itself. */
 	void (*close)(struct swap_device *dev);
 };
+
+/* By the ops' own batches, or one by one. */
+void swap_device_read_pages(struct swap_device *dev, struct swap_io *io, u32 nr);
+void swap_device_write_pages(struct swap_device *dev, struct swap_io *io, u32 nr);
 
 struct swap_device {
 	const struct swap_device_ops *ops;
