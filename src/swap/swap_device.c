@@ -19,12 +19,14 @@ enum option_kind {
 	OPTION_DURATION, /* u64, nanoseconds */
 	OPTION_INT, /* int */
 	OPTION_ALGO, /* enum zcomp_algo */
+	OPTION_BOOL, /* bool: on or off */
+	OPTION_TEXT, /* char[SWAP_TEXT_SIZE] */
 };
 
 struct option {
 	const char *name;
 	enum option_kind kind;
-	u64 min, max; /* not for OPTION_ALGO */
+	u64 min, max; /* of numbers */
 	size_t offset; /* of the field in struct swap_device_config */
 	const char *help;
 };
@@ -53,17 +55,18 @@ static const struct option brd_options[] = {
 	{ .name = NULL },
 };
 
-static const struct {
+static const struct driver_syntax {
 	const struct swap_driver *driver;
 	const struct option *options;
-} driver_options[] = {
-	{ &zram_driver, zram_options },
-	{ &brd_driver, brd_options },
+	const struct option *target; /* what comes first, without its name; NULL: nothing */
+} driver_syntax[] = {
+	{ &zram_driver, zram_options, NULL },
+	{ &brd_driver, brd_options, NULL },
 };
 
 const struct swap_driver *const swap_drivers[] = { &zram_driver, &brd_driver, NULL };
 
-enum { TOKEN_SIZE = 64, LIST_SIZE = 160 };
+enum { TOKEN_SIZE = SWAP_TEXT_SIZE, LIST_SIZE = 160 };
 
 /* One "driver" or "option=value" of the specification, cut out so that it ends in NUL. */
 struct token {
@@ -131,6 +134,12 @@ static void describe_expected(char *text, size_t size, const struct option *o)
 			print_to(text + len, size - len, "%s%s", i ? " or " : "", zcomp_algos[i]->name);
 		}
 		break;
+	case OPTION_BOOL:
+		print_to(text, size, "on or off");
+		break;
+	case OPTION_TEXT:
+		print_to(text, size, "%s, of at most %d characters", o->help, SWAP_TEXT_SIZE - 2);
+		break;
 	}
 }
 
@@ -173,6 +182,14 @@ static int option_set(const struct option *o, const char *text, struct swap_devi
 			}
 		}
 		return -EINVAL;
+	case OPTION_BOOL:
+		*(bool *)field = strcmp(text, "on") == 0;
+		return strcmp(text, "on") && strcmp(text, "off") ? -EINVAL : 0;
+	case OPTION_TEXT:
+		if (!text[0] || strlen(text) >= SWAP_TEXT_SIZE - 1)
+			return -EINVAL;
+		strcpy(field, text);
+		return 0;
 	}
 	return -EINVAL;
 }
@@ -230,30 +247,55 @@ static int parse_option(struct parser *p, const struct option *options, const st
 	return unknown_option(p, options, t->name);
 }
 
+static const struct driver_syntax *find_syntax(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(driver_syntax); i++) {
+		if (strcmp(name, driver_syntax[i].driver->name) == 0)
+			return &driver_syntax[i];
+	}
+	return NULL;
+}
+
+/* The target is all up to the first comma, whatever other signs are in it. */
+static int parse_target(struct parser *p, const struct option *o, const char **text)
+{
+	const char *start = *text ? *text : "";
+	size_t len = (size_t)(strchrnul(start, ',') - start);
+	struct token t;
+
+	strcpy(t.name, o->name);
+	token_copy(t.value, start, len);
+	*text = start[len] ? start + len + 1 : NULL;
+	if (len == 0) {
+		print_to(p->err, p->err_size, "%s: no %s given (%s:%s: %s)", p->cfg->driver, o->name, p->cfg->driver,
+			 o->name, o->help);
+		return -EINVAL;
+	}
+	return option_set(o, t.value, p->cfg) ? bad_value(p, o, &t) : 0;
+}
+
 int swap_device_parse(const char *spec, struct swap_device_config *cfg, char *err, size_t err_size)
 {
 	struct parser p = { .cfg = cfg, .err = err, .err_size = err_size };
-	const struct option *options = NULL;
+	const struct driver_syntax *syntax = NULL;
 	struct token t;
 	u32 seen = 0;
+	int ret = 0;
 
 	*cfg = (struct swap_device_config){ .algo = ZCOMP_LZ4 };
 	(void)token_next(&spec, ':', &t);
-	for (size_t i = 0; i < ARRAY_SIZE(driver_options) && !t.has_value; i++) {
-		if (strcmp(t.name, driver_options[i].driver->name) == 0) {
-			cfg->driver = driver_options[i].driver->name;
-			options = driver_options[i].options;
-		}
-	}
-	if (!options)
+	if (!t.has_value)
+		syntax = find_syntax(t.name);
+	if (!syntax)
 		return unknown_driver(&p, t.name);
-	while (token_next(&spec, ',', &t)) {
-		int ret = parse_option(&p, options, &t, &seen);
-
-		if (ret)
-			return ret;
-	}
-	if (options == zram_options && !cfg->level)
+	cfg->driver = syntax->driver->name;
+	if (syntax->target)
+		ret = parse_target(&p, syntax->target, &spec);
+	while (!ret && token_next(&spec, ',', &t))
+		ret = parse_option(&p, syntax->options, &t, &seen);
+	if (ret)
+		return ret;
+	if (syntax->options == zram_options && !cfg->level)
 		cfg->level = zcomp_algos[cfg->algo]->level_default;
 	return 0;
 }

@@ -81,6 +81,8 @@ struct swap_device {
 /* Parsed form of a specification such as "zram:algo=zstd,level=3". */
 enum zcomp_algo { ZCOMP_LZ4, ZCOMP_ZSTD };
 
+enum { SWAP_TEXT_SIZE = 256 }; /* of a path, an address or a name in a specification, with its NUL */
+
 struct swap_device_config {
 	const char *driver; /* points to static text: "zram", "brd" */
 	u64 size; /* bytes; 0 lets the caller of swap_device_open choose */
@@ -90,7 +92,8 @@ struct swap_device_config {
 };
 
 /*
- * Reads a specification "driver[:option=value,...]". On -EINVAL one line in `err` says what was found and what was
+ * Reads a specification "driver[:option=value,...]"; where the driver has a target, such as a path, that comes first:
+ * "driver:target[,option=value,...]", and has no comma in it. On -EINVAL one line in `err` says what was found and what was
  * expected; it names neither weir nor the command. Never allocates.
  */
 int must_check swap_device_parse(const char *spec, struct swap_device_config *cfg, char *err, size_t err_size);
