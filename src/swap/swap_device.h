@@ -93,8 +93,8 @@ struct swap_device_config {
 
 /*
  * Reads a specification "driver[:option=value,...]"; where the driver has a target, such as a path, that comes first:
- * "driver:target[,option=value,...]", and has no comma in it. On -EINVAL one line in `err` says what was found and what was
- * expected; it names neither weir nor the command. Never allocates.
+ * "driver:target[,option=value,...]", and has no comma in it. On -EINVAL one line in `err` says what was found and what
+ * was expected; it names neither weir nor the command. Never allocates.
  */
 int must_check swap_device_parse(const char *spec, struct swap_device_config *cfg, char *err, size_t err_size);
 
