@@ -140,6 +140,12 @@ struct weir_stats {
 	uint64_t reclaim_direct; /* reclaim runs made by faulting threads */
 	uint64_t reclaim_background;
 	uint64_t read_errors, write_errors;
+	/*
+	 * Where the kernel's state was not what weir held it for. Vanished: it had no page where weir had one, so
+	 * that the page reads as zero; the program must have dropped it in a way that weir does not see. Unreported:
+	 * the kernel had moved a page and said that it had not, which Linux 6.18 does; nothing is lost.
+	 */
+	uint64_t pages_vanished, moves_unreported;
 	uint64_t fault_time_ns, fault_p50_ns, fault_p99_ns, fault_max_ns;
 };
 

@@ -83,6 +83,11 @@ static void record_pages(struct record *record, const struct weir_stats *stats)
 	record_number(record, RECORD_COUNT, "reclaim_background", "reclaim in background", stats->reclaim_background);
 	record_number(record, RECORD_COUNT, "read_errors", "read errors", stats->read_errors)->quiet = true;
 	record_number(record, RECORD_COUNT, "write_errors", "write errors", stats->write_errors)->quiet = true;
+	record_number(record, RECORD_COUNT, "pages_vanished", "pages that vanished", stats->pages_vanished)
+		->quiet = true;
+	record_number(record, RECORD_COUNT, "moves_unreported", "moves that the kernel did not tell of",
+		      stats->moves_unreported)
+		->quiet = true;
 }
 
 static void record_times(struct record *record, const struct run_outcome *outcome)

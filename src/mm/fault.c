@@ -150,6 +150,7 @@ static enum fault_result do_present_page(struct mm *mm, vpn_t vpn, bool write)
 			swap_free(mm, pte_to_swp_entry(pte));
 		pte = 0;
 		budget_uncharge(mm, 1);
+		mm_stats_add(mm->stats, STAT_PAGES_VANISHED, 1);
 	} else if (pte_is_present(pte) && write && !pte_is_protected(pte)) {
 		/* Never leave a dirty page write-protected, or its writer would fault for ever. */
 		present = vm_unprotect(&mm->vm, vpn, 1) == 0;

@@ -107,6 +107,7 @@ int mm_create(struct mm *mm, const struct mm_config *cfg)
 		.nr_plain_frames = nr_plain_frames(nr_buffers),
 		.method = cfg->method,
 		.faults = cfg->faults,
+		.moves_unreported = &cfg->stats->moves_unreported,
 	};
 	bool in_place = cfg->faults == VM_FAULTS_SIGNAL;
 	int ret;

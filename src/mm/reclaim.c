@@ -206,6 +206,7 @@ static void forget_lost(struct mm *mm, struct victim *v)
 	unassign_slot(mm, v);
 	pte_unlock(mm, v->vpn, 0);
 	budget_uncharge(mm, 1);
+	mm_stats_add(mm->stats, STAT_PAGES_VANISHED, 1);
 }
 
 /* The lock comes before PTE locks, and nobody waits for it here: who has it may wait for one of ours. */

@@ -132,6 +132,8 @@ void mm_stats_sum(const struct mm_stats *stats, struct weir_stats *out)
 		.reclaim_background = counter_sum(stats, STAT_RECLAIM_BACKGROUND),
 		.read_errors = counter_sum(stats, STAT_READ_ERROR),
 		.write_errors = counter_sum(stats, STAT_WRITE_ERROR),
+		.pages_vanished = counter_sum(stats, STAT_PAGES_VANISHED),
+		.moves_unreported = atomic64_read(&stats->moves_unreported),
 	};
 	sum_fault_times(stats, out);
 }

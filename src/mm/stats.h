@@ -26,6 +26,7 @@ enum mm_counter {
 	STAT_RECLAIM_BACKGROUND,
 	STAT_READ_ERROR,
 	STAT_WRITE_ERROR,
+	STAT_PAGES_VANISHED,
 	STAT_FAULT_NS,
 	NR_MM_COUNTERS,
 };
@@ -49,6 +50,7 @@ struct mm_stats {
 	struct atomic64 limit_memory, limit_resident, adopted;
 	/* Gauges, kept by mm/budget.c and mm/swap_slots.c. */
 	struct atomic64 resident, resident_peak, stored, stored_peak, total_peak, swapped, swapped_at_peak;
+	struct atomic64 moves_unreported; /* by vm/uffd.c */
 	struct mm_stats_shard shard[STAT_SHARDS];
 };
 

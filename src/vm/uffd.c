@@ -4,6 +4,11 @@
  * no TLB flush; they leave by UFFDIO_MOVE where many neighbours go and the kernel has it, else they are
  * write-protected, read and dropped.
  *
+ * MOVE may take more pages than it says. In Linux 6.18 move_pages() keeps the -EAGAIN of a page that it has to try
+ * again (its PTE changed at that moment, or it was being migrated), so the success that follows is not counted, and the
+ * next turn ends with -EEXIST or -ENOENT on pages that have just left. So whenever it says less than all, the page map
+ * is asked where the others are (moved_unreported).
+ *
  * With faults by thread the descriptor serves the kernel's own accesses too, and pages that a device writes to at the
  * moment (O_DIRECT, io_uring) must stay: MOVE refuses those, so there a refused page is first made this process's own.
  */
@@ -85,6 +90,7 @@ int vm_open(struct vm *vm, const struct vm_config *cfg)
 		.zeros = zeros,
 		.method = cfg->method,
 		.faults = cfg->faults,
+		.moves_unreported = cfg->moves_unreported,
 		.uffd = -1,
 		.pagemap = -1,
 	};
@@ -431,16 +437,28 @@ static void zap(uintptr_t addr, u32 nr)
 	must(sys3(SYS_madvise, addr, bytes, MADV_DONTNEED) == 0);
 }
 
-/* MOVE said that the page is absent, or the frame taken: look where the page is before that is believed. */
-static long steal_look(struct vm *vm, uintptr_t src, uintptr_t dst)
+/* Pages that are in their frames and not in the window any more, from the first on. */
+static u32 moved_unreported(struct vm *vm, uintptr_t src, uintptr_t dst, u32 nr)
 {
-	u8 at_src = 1, at_dst = 0;
+	u8 at_src[VM_RUN_MAX], at_dst[VM_RUN_MAX];
+	u32 moved = 0;
 
-	if (pages_present(vm, src, 1, &at_src) || pages_present(vm, dst, 1, &at_dst))
-		return -EBUSY; /* not known: nothing is lost on a guess */
-	if (!at_src && at_dst)
-		return 1; /* it has moved all the same */
-	return at_src ? -EBUSY : -ENOENT;
+	must(nr <= VM_RUN_MAX);
+	if (pages_present(vm, src, nr, at_src) || pages_present(vm, dst, nr, at_dst))
+		return 0; /* not known: nothing is believed gone on a guess */
+	while (moved < nr && !at_src[moved] && at_dst[moved])
+		moved++;
+	if (moved && vm->moves_unreported)
+		atomic64_fetch_add(vm->moves_unreported, moved);
+	return moved;
+}
+
+/* Is the page known to be absent? */
+static bool is_absent(struct vm *vm, uintptr_t addr)
+{
+	u8 present;
+
+	return !pages_present(vm, addr, 1, &present) && !present;
 }
 
 /* 1 or -EBUSY. */
@@ -451,7 +469,7 @@ static long move_one(struct vm *vm, uintptr_t src, uintptr_t dst)
 
 	for (int tries = 0; ret == -EAGAIN && tries < MOVE_RETRIES_MAX; tries++)
 		ret = sys3(SYS_ioctl, vm->uffd, UFFDIO_MOVE, &move);
-	return ret ? -EBUSY : 1;
+	return !ret || moved_unreported(vm, src, dst, 1) ? 1 : -EBUSY;
 }
 
 /*
@@ -470,34 +488,34 @@ static long steal_refused(struct vm *vm, uintptr_t src, uintptr_t dst, long err)
 static long steal_by_move(struct vm *vm, uintptr_t src, uintptr_t dst, u32 nr)
 {
 	u32 done = 0, step = nr;
+	long ret = 0;
 
 	for (int tries = 0; done < nr && tries < MOVE_RETRIES_MAX;) {
-		uintptr_t from = src + ((uintptr_t)done << PAGE_SHIFT);
-		uintptr_t to = dst + ((uintptr_t)done << PAGE_SHIFT);
 		struct uffdio_move move = {
-			.dst = to,
-			.src = from,
+			.dst = dst + ((uintptr_t)done << PAGE_SHIFT),
+			.src = src + ((uintptr_t)done << PAGE_SHIFT),
 			.len = (u64)min_u64(step, nr - done) << PAGE_SHIFT,
 			.mode = UFFDIO_MOVE_MODE_DONTWAKE,
 		};
-		long ret = sys3(SYS_ioctl, vm->uffd, UFFDIO_MOVE, &move);
 
+		ret = sys3(SYS_ioctl, vm->uffd, UFFDIO_MOVE, &move);
 		if (move.move > 0) {
 			done += (u32)((u64)move.move >> PAGE_SHIFT);
 			tries = 0;
 		} else if (ret == -EAGAIN) {
 			tries++;
-		} else if (shorten(&step, ret, -EINVAL)) {
-			continue;
-		} else if (done) {
-			return done;
-		} else if (ret == -ENOENT || ret == -EEXIST) {
-			return steal_look(vm, from, to);
-		} else {
-			return steal_refused(vm, from, to, ret);
+		} else if (!shorten(&step, ret, -EINVAL)) {
+			break;
 		}
 	}
-	return done ? (long)done : -EBUSY;
+	if (done < nr)
+		done += moved_unreported(vm, src + ((uintptr_t)done << PAGE_SHIFT),
+					 dst + ((uintptr_t)done << PAGE_SHIFT), nr - done);
+	if (done)
+		return done;
+	if (ret == -ENOENT || ret == -EEXIST)
+		return is_absent(vm, src) ? -ENOENT : -EBUSY;
+	return ret == -EAGAIN ? -EBUSY : steal_refused(vm, src, dst, ret);
 }
 
 /*
@@ -626,7 +644,7 @@ int vm_move(struct vm *vm, vpn_t from, vpn_t to)
 	if (ret <= 0 && ret != -ENOENT)
 		ret = move_by_copy(vm, src, dst);
 	if (ret == -EFAULT)
-		ret = steal_look(vm, src, dst);
+		ret = is_absent(vm, src) ? -ENOENT : -EBUSY;
 	return ret > 0 ? 0 : ret ? (int)ret : -EBUSY;
 }
 

@@ -65,6 +65,7 @@ struct vm_config {
 	u32 nr_plain_frames;
 	enum vm_method method;
 	enum vm_faults faults;
+	struct atomic64 *moves_unreported; /* counts pages that MOVE took and did not tell of (uffd.c); or NULL */
 };
 
 struct vm {
@@ -75,6 +76,7 @@ struct vm {
 	const void *zeros; /* VM_ZERO_PAGES pages that read as zero */
 	enum vm_method method; /* VM_METHOD_MOVE or VM_METHOD_COPY once registered */
 	enum vm_faults faults;
+	struct atomic64 *moves_unreported;
 	struct atomic32 poisoned; /* vm_poison() was called once; set under the page's PTE lock */
 	int uffd, pagemap;
 	bool registered;
