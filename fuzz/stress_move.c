@@ -142,7 +142,7 @@ static void *disturb(void *arg)
 	while (!atomic32_read(&stop)) {
 		if (write(fd, "1", 1) < 0)
 			break;
-		usleep(1000);
+		usleep(10000);
 	}
 	close(fd);
 	return NULL;

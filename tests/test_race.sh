@@ -38,7 +38,7 @@ expect 2 'unknown swap device' race --swap floppy
 expect 2 'not a number' race --threads 0
 expect 2 'unexpected word' race now
 expect 0 'direct-unsafe.*ratio' bench swapin --size 4M --rounds 3
-expect 0 '"cached"' bench --size 2M --rounds 1 --json swapin
+expect 0 '"cached"' bench swapin --size 2M --rounds 1 --json
 expect 2 'say which' bench
 expect 2 "unexpected word .now." bench swapin now
 [ "$(wc -l </proc/swaps)" -gt 1 ] || expect 2 'no swap is active' race --target kernel

@@ -40,6 +40,10 @@ extern const struct verb verb_race;
 extern const struct verb verb_bench;
 extern const struct verb verb_check;
 
+/* argv[0] stands for the verb, and all of its words follow. Returns the exit status. */
+int cli_run_verb(const struct verb *verb, int argc, char **argv);
+int cli_print_verb_help(const struct verb *verb);
+
 /* Prints the line and returns `status`. verb may be NULL. Control characters are printed as '?'. */
 int cli_error(int status, const char *verb, const char *fmt, ...) printf_like(3, 4);
 

@@ -1,211 +1,35 @@
 // SPDX-License-Identifier: MIT
-/*
- * weir bench swapin: the microbenchmark of the patch. Fill, page everything out, read one word of each page in order;
- * the swap-in designs one after the other in each round, on the same pages, so that their ratio is of one run.
- */
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/print.h"
-#include "cli/cli.h"
-#include "lab/target_kernel.h"
-#include "lab/target_weir.h"
-#include "sync/wait.h"
+#include "cli/bench.h"
 
-enum { ROUNDS_MAX = 99, POLICIES = 3 };
-enum target { TARGET_WEIR, TARGET_KERNEL };
-
-static const enum swapin_policy policies[POLICIES] = { SWAPIN_DIRECT_UNSAFE, SWAPIN_DIRECT, SWAPIN_CACHED };
-static const char *const target_names[] = { "weir", "kernel", NULL };
-
-static struct {
-	u64 size, rounds;
-	const char *swap;
-	int target;
-	bool keep, one_page, json;
-} options = { .size = 1ul << 30, .rounds = 5, .swap = "zram" };
-
-static const struct option_spec bench_options[] = {
-	{ .name = "size",
-	  .kind = OPTION_SIZE,
-	  .argument = "SIZE",
-	  .value = &options.size,
-	  .min = 1 << 20,
-	  .help = "memory to swap in; default 1G, the patch had 10G" },
-	{ .name = "rounds",
-	  .kind = OPTION_COUNT,
-	  .argument = "N",
-	  .value = &options.rounds,
-	  .min = 1,
-	  .max = ROUNDS_MAX,
-	  .help = "default 5; medians are printed" },
-	{ .name = "swap", .kind = OPTION_STRING, .argument = "DEVICE", .value = &options.swap, .help = "default zram" },
-	{ .name = "target",
-	  .kind = OPTION_CHOICE,
-	  .choices = target_names,
-	  .value = &options.target,
-	  .help = "weir, or the running kernel's own swap; default weir" },
-	{ .name = "one-page",
-	  .kind = OPTION_FLAG,
-	  .value = &options.one_page,
-	  .help = "one page a fault: no readahead, which only the ways past the swap cache have" },
-	{ .name = "keep",
-	  .kind = OPTION_FLAG,
-	  .value = &options.keep,
-	  .help = "read faults keep the slot (weir run does; the kernel of the patch freed it)" },
-	{ .name = "json", .kind = OPTION_FLAG, .value = &options.json, .help = "one JSON object on stdout" },
-	{ 0 },
-};
-
-/* Text of a small vocabulary: every page differs, and LZ4 makes about a third of it. */
-static void fill(char *region, size_t bytes)
-{
-	static const char *const words[16] = { "swap",	 "entry ",  "page ",  "fault ", "slot", " count ",
-					       "table ", "frame\n", "cache ", "pin ",	"a ",	"the ",
-					       "of",	 " lock ",  "race ",  "0x" };
-	u64 seed = 0x9e3779b97f4a7c15ull;
-	size_t at = 0;
-
-	while (at < bytes) {
-		const char *word = words[seed >> 60];
-		size_t len = strlen(word);
-
-		seed = seed * 6364136223846793005ull + 1442695040888963407ull;
-		if (len > bytes - at)
-			len = bytes - at;
-		memcpy(region + at, word, len);
-		at += len;
-	}
-}
-
-static u64 read_in_order(const char *region, size_t bytes, u64 *sum)
-{
-	u64 started = sync_clock_ns();
-
-	for (size_t at = 0; at < bytes; at += PAGE_SIZE)
-		*sum += __atomic_load_n((const u64 *)(const void *)(region + at), __ATOMIC_RELAXED);
-	return sync_clock_ns() - started;
-}
-
-static int compare_u64(const void *a, const void *b)
-{
-	u64 x = *(const u64 *)a, y = *(const u64 *)b;
-
-	return (x > y) - (x < y);
-}
-
-struct series {
-	const char *name;
-	u64 ns[ROUNDS_MAX];
-};
-
-static void print_series(struct series *s, int nr, size_t pages)
-{
-	double base = 0;
-
-	if (options.json)
-		printf("{\"pages\": %zu, \"rounds\": %llu", pages, (unsigned long long)options.rounds);
-	for (int i = 0; i < nr; i++) {
-		double median;
-
-		qsort(s[i].ns, options.rounds, sizeof(u64), compare_u64);
-		median = (double)s[i].ns[options.rounds / 2];
-		base = i ? base : median;
-		if (options.json)
-			printf(", \"%s\": {\"median_ns\": %.0f, \"min_ns\": %llu, \"max_ns\": %llu, \"ratio\": %.4f}",
-			       s[i].name, median, (unsigned long long)s[i].ns[0],
-			       (unsigned long long)s[i].ns[options.rounds - 1], median / base);
-		else
-			printf("%-14s %10.0f us  %6.2f us per page  (%.2f to %.2f)  ratio %.3f\n", s[i].name,
-			       median / 1e3, median / 1e3 / (double)pages, (double)s[i].ns[0] / 1e3 / (double)pages,
-			       (double)s[i].ns[options.rounds - 1] / 1e3 / (double)pages, median / base);
-	}
-	if (options.json)
-		printf("}\n");
-}
-
-static int bench(const struct race_target *target, struct series *s, int nr)
-{
-	char *region = target->map(target->ctx, options.size);
-	u64 filled = 0;
-
-	if (!region)
-		return cli_error(CLI_USAGE, "bench", "no memory for a region of that size");
-	fill(region, options.size);
-	(void)read_in_order(region, options.size, &filled);
-	/* Round 0 is not counted: it warms up. */
-	for (u64 round = 0; round <= options.rounds; round++) {
-		for (int i = 0; i < nr; i++) {
-			u64 ns, sum = 0;
-
-			lab_mm.policy = policies[i];
-			target->pageout(target->ctx, region, options.size);
-			ns = read_in_order(region, options.size, &sum);
-			if (sum != filled)
-				return cli_error(CLI_FAILED, "bench",
-						 "%s, round %llu: the contents changed: the words add up to %llx, "
-						 "not %llx",
-						 s[i].name, (unsigned long long)round, (unsigned long long)sum,
-						 (unsigned long long)filled);
-			if (round > 0)
-				s[i].ns[round - 1] = ns;
-		}
-	}
-	target->unmap(target->ctx, region, options.size);
-	print_series(s, nr, options.size >> PAGE_SHIFT);
-	return CLI_OK;
-}
-
-static int bench_weir(void)
-{
-	struct lab_config cfg = {
-		.swap = options.swap,
-		.region_bytes = options.size,
-		.policy = SWAPIN_DIRECT_UNSAFE,
-		.no_keep = !options.keep,
-		.no_readahead = options.one_page,
-	};
-	static struct series s[POLICIES];
-	char err[160] = "";
-	int ret = lab_open(&cfg, err, sizeof(err));
-
-	if (ret)
-		return cli_error(CLI_USAGE, "bench", "%s", err[0] ? err : strerror(-ret));
-	for (int i = 0; i < POLICIES; i++)
-		s[i].name = swapin_policies[policies[i]].name;
-	ret = bench(&lab_race_target, s, POLICIES);
-	lab_close();
-	return ret;
-}
+static const struct verb *const benches[] = { &bench_swapin, &bench_workload, &bench_phases, &bench_hitrate };
 
 static int bench_main(int argc, char **argv)
 {
-	static struct series kernel = { .name = "kernel" };
-	struct options_parsed parsed;
-
-	if (argc < 1 || strcmp(argv[0], "swapin"))
-		return cli_error(CLI_USAGE, "bench", "say which: weir bench swapin [OPTIONS]");
-	/* Options may follow the bench's name as well. */
-	if (options_parse(bench_options, argc, argv, &parsed) < 0)
-		return cli_error(CLI_USAGE, "bench", "%s", parsed.error);
-	if (parsed.help || parsed.first < argc)
-		return cli_error(CLI_USAGE, "bench", "unexpected word '%s'; `weir bench --help` shows the usage",
-				 argv[parsed.first]);
-	if (options.target == TARGET_KERNEL && !kernel_swap_is_active())
-		return cli_error(CLI_USAGE, "bench", "%s", kernel_swap_hint);
-	return cli_finish(options.target == TARGET_KERNEL ? bench(&kernel_race_target, &kernel, 1) : bench_weir(),
-			  "bench");
+	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")))
+		return cli_print_verb_help(&verb_bench);
+	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(benches); i++) {
+		if (!strcmp(argv[1], benches[i]->name + strlen("bench "))) {
+			argv[1] = (char *)benches[i]->name;
+			return cli_run_verb(benches[i], argc - 1, argv + 1);
+		}
+	}
+	return cli_error(CLI_USAGE, "bench",
+			 "say which: weir bench swapin, workload, phases or hitrate, with --help "
+			 "for its options");
 }
 
 const struct verb verb_bench = {
 	.name = "bench",
-	.help = "measure swap-in",
-	.synopsis = "swapin [OPTIONS]",
-	.details = "swapin: everything is paged out, then one word of each page is read, in order.\n"
-		   "Designs alternate within each round; medians with min and max, ratios to the first.\n",
-	.options = bench_options,
+	.help = "measure swap-in, weir against the kernel's zram, and the choice of the pages that leave",
+	.synopsis = "swapin|workload|phases|hitrate [OPTIONS]",
+	.details = "swapin    everything is swapped in again, by each of the designs\n"
+		   "workload  a working set larger than memory, in nine ways, under weir and under the kernel\n"
+		   "phases    that workload alone, in whatever memory there is\n"
+		   "hitrate   the pages that weir keeps, against exact LRU and FIFO on the same trace\n"
+		   "`weir bench NAME --help` lists the options.\n",
 	.usage_status = CLI_USAGE,
-	.takes_command = true,
+	.parses_itself = true,
 	.function = bench_main,
 };

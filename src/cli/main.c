@@ -13,11 +13,7 @@
 #include "weir.h"
 
 static const struct verb *const verbs[] = {
-	&verb_run,
-	&verb_probe,
-	&verb_race,
-	&verb_bench,
-	&verb_check,
+	&verb_run, &verb_probe, &verb_race, &verb_bench, &verb_check,
 };
 
 int cli_error(int status, const char *verb, const char *fmt, ...)
@@ -59,13 +55,14 @@ static const struct verb *verb_find(const char *name)
 	return NULL;
 }
 
-static void verb_print_help(const struct verb *verb)
+int cli_print_verb_help(const struct verb *verb)
 {
 	printf("usage: weir %s %s\n\n%s.\n\n", verb->name, verb->synopsis, verb->help);
 	if (verb->options)
 		options_print(verb->options, stdout);
 	if (verb->details)
 		printf("\n%s", verb->details);
+	return cli_finish(CLI_OK, verb->name);
 }
 
 static void print_help(FILE *out)
@@ -95,11 +92,10 @@ static int run_help(int argc, char **argv)
 	verb = verb_find(argv[1]);
 	if (!verb)
 		return unknown_verb(argv[1]);
-	verb_print_help(verb);
-	return cli_finish(CLI_OK, NULL);
+	return cli_print_verb_help(verb);
 }
 
-static int run_verb(const struct verb *verb, int argc, char **argv)
+int cli_run_verb(const struct verb *verb, int argc, char **argv)
 {
 	struct options_parsed parsed;
 
@@ -107,10 +103,8 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 		return verb->function(argc, argv);
 	if (options_parse(verb->options, argc, argv, &parsed) < 0)
 		return cli_error(verb->usage_status, verb->name, "%s", parsed.error);
-	if (parsed.help) {
-		verb_print_help(verb);
-		return cli_finish(CLI_OK, verb->name);
-	}
+	if (parsed.help)
+		return cli_print_verb_help(verb);
 	if (!verb->takes_command && parsed.first < argc)
 		return cli_error(verb->usage_status, verb->name,
 				 "unexpected word '%s'; `weir %s --help` shows the usage", argv[parsed.first],
@@ -135,5 +129,5 @@ int main(int argc, char **argv)
 	verb = verb_find(argv[1]);
 	if (!verb)
 		return unknown_verb(argv[1]);
-	return run_verb(verb, argc - 1, argv + 1);
+	return cli_run_verb(verb, argc - 1, argv + 1);
 }

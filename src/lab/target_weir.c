@@ -41,8 +41,8 @@ int lab_open(const struct lab_config *cfg, char *err, size_t err_size)
 {
 	u64 pages = bytes_to_pages(cfg->region_bytes);
 	struct mm_config mm_cfg = {
-		/* Room for all of it twice: pages leave when they are told to, not for want of room. */
-		.resident_pages = 2 * pages + 2 * MM_LIMIT_PAGES_MIN,
+		/* Without a limit room for all of it twice: pages leave when they are told to, not for want of room. */
+		.resident_pages = cfg->limit_pages ? cfg->limit_pages : 2 * pages + 2 * MM_LIMIT_PAGES_MIN,
 		.nr_pages = (u32)(2 * pages + 4096),
 		.nr_cpus = os_nr_cpus(),
 		.policy = cfg->policy,

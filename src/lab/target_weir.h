@@ -11,6 +11,7 @@
 struct lab_config {
 	const char *swap; /* device specification */
 	size_t region_bytes;
+	u64 limit_pages; /* of memory; 0: room for everything */
 	enum swapin_policy policy;
 	enum swapin_relax relax;
 	bool no_keep; /* read faults do not keep the slot */
