@@ -81,7 +81,8 @@ void weir_destroy(struct weir *weir);
 
 /*
  * Adds a swap device, e.g. "zram:algo=lz4" or "brd:size=1G". Devices are used in the order in which they were added.
- * -EINVAL for a bad specification, -ENOSPC when all device numbers are taken, -ENOMEM. Thread-safe.
+ * -EINVAL for a bad specification, -ENOSPC when all device numbers are taken, -ENOMEM; -EOPNOTSUPP for crypt on a
+ * processor without AES. Thread-safe.
  */
 int weir_swapon(struct weir *weir, const char *spec);
 

@@ -203,6 +203,7 @@ static void expect_summary(const struct run_outcome *outcome, bool json, const c
 
 static void test_summary(void)
 {
+	static struct swap_times times;
 	struct run_outcome outcome = {
 		.command = "a \"b\"\n",
 		.status = 3 << 8,
@@ -230,6 +231,14 @@ static void test_summary(void)
 	expect_summary(&outcome, false, "  time per fault: p50            9.3 us\n");
 	expect_summary(&outcome, true, "\"ratio\": 3.0000");
 	expect_summary(&outcome, true, "\"limit_shared\": false, \"reported\"");
+	outcome.times = &times;
+	expect(!strstr(summary_to_text(&outcome, true), "device_"));
+	atomic64_set(&times.read.calls[14], 3);
+	atomic64_set(&times.read.pages, 40);
+	atomic64_set(&times.read.ns_max, 20000);
+	expect_summary(&outcome, false, "  device reads                   3  (40 pages, 0 failed)\n");
+	expect_summary(&outcome, false, "  time per read: p50             16.4 us\n");
+	expect_summary(&outcome, true, "\"device_read_max_ns\": 20000");
 	outcome.shared = true;
 	outcome.processes = 7;
 	outcome.processes_peak = 3;

@@ -130,6 +130,20 @@ else
 	fail "--resident"
 fi
 
+# Filters before the device: pages are encrypted, also in forked children; what comes back wrong is never handed out.
+for mode in 'work 48' 'fork-storm 16' 'spawn 32'; do
+	# shellcheck disable=SC2086 # a mode and its size
+	timeout 120 "$weir" run --resident 24M --swap brd:crypt=on,checksum=on,stats=on -- "$victim" $mode \
+		>"$tmp/out" 2>"$tmp/err" || fail "crypt: $mode: status $?"
+done
+timeout 60 "$weir" run --resident 16M --swap brd:crypt=on,error=write:corrupt:after=500:count=3 -- "$victim" work 48 \
+	>"$tmp/out" 2>"$tmp/err"
+[ $? -eq 135 ] || fail "damaged pages are not refused"
+grep -q 'cannot be read back from swap' "$tmp/err" || fail "damaged pages are not told"
+timeout 60 "$weir" run --resident 16M --swap brd:stats=on --stats=json -- "$victim" work 48 >"$tmp/out" 2>"$tmp/err"
+grep -Eq '"device_read_pages": [1-9].*"device_write_p99_ns": [1-9]' "$tmp/err" || fail "stats=on"
+echo "ok filters, $SECONDS s"
+
 # A program below the limit takes no fault at all.
 timeout 60 "$weir" run --memory 256M --stats=json -- "$victim" work 64 >"$tmp/out" 2>"$tmp/err" ||
 	fail "below the limit"

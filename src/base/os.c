@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "base/os.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "base/syscall.h"
 
@@ -114,6 +116,14 @@ int os_own_descriptors(void)
 int os_gettid(void)
 {
 	return (int)sys0(SYS_gettid);
+}
+
+void os_sleep_until_ns(u64 ns)
+{
+	struct timespec ts = { .tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000) };
+
+	while (sys4(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == -EINTR)
+		;
 }
 
 enum { NOFILE = 7 }; /* RLIMIT_NOFILE */

@@ -42,6 +42,9 @@ int must_check os_own_descriptors(void);
 
 int os_gettid(void);
 
+/* Sleeps until that monotonic time (sync_clock_ns()), whatever interrupts it. */
+void os_sleep_until_ns(u64 ns);
+
 /*
  * Raises the soft limit of descriptors for a moment, for a program that has used up its own. Returns what
  * os_nofile_restore() takes; what is open by then stays open.

@@ -216,7 +216,7 @@ static int exec_error(const char *path, int error)
 }
 
 struct stats_block {
-	struct mm_stats *stats;
+	struct run_counters *counters;
 	int fd;
 };
 
@@ -227,12 +227,12 @@ static int stats_block_open(struct stats_block *block)
 	block->fd = memfd_create("weir-stats", 0);
 	if (block->fd < 0)
 		return -errno;
-	if (ftruncate(block->fd, sizeof(struct mm_stats)) < 0)
+	if (ftruncate(block->fd, sizeof(struct run_counters)) < 0)
 		return -errno;
-	map = mmap(NULL, sizeof(struct mm_stats), PROT_READ | PROT_WRITE, MAP_SHARED, block->fd, 0);
+	map = mmap(NULL, sizeof(struct run_counters), PROT_READ | PROT_WRITE, MAP_SHARED, block->fd, 0);
 	if (map == MAP_FAILED)
 		return -errno;
-	block->stats = map;
+	block->counters = map;
 	return 0;
 }
 
@@ -276,7 +276,8 @@ static int run_with_stats(const char *path, char **argv, const struct pool *pool
 		.wall_ns = supervised.wall_ns,
 		.usage = supervised.usage,
 	};
-	mm_stats_sum(block.stats, &outcome.stats);
+	mm_stats_sum(&block.counters->stats, &outcome.stats);
+	outcome.times = &block.counters->times;
 	outcome.reported = outcome.stats.limit_memory || outcome.stats.limit_resident;
 	outcome.stats.limit_memory = options.memory;
 	outcome.stats.limit_resident = options.resident;

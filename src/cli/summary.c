@@ -104,6 +104,33 @@ static void record_times(struct record *record, const struct run_outcome *outcom
 	record_number(record, RECORD_NS, "fault_max_ns", "time per fault: max", stats->fault_max_ns);
 }
 
+static const struct call_names {
+	const char *calls, *pages, *errors, *p50_ns, *p99_ns, *max_ns; /* in JSON */
+	const char *label, *label_p50, *label_p99, *label_max;
+} call_names[] = {
+	{ "device_reads", "device_read_pages", "device_read_errors", "device_read_p50_ns", "device_read_p99_ns",
+	  "device_read_max_ns", "device reads", "time per read: p50", "time per read: p99", "time per read: max" },
+	{ "device_writes", "device_write_pages", "device_write_errors", "device_write_p50_ns", "device_write_p99_ns",
+	  "device_write_max_ns", "device writes", "time per write: p50", "time per write: p99", "time per write: max" },
+};
+
+static void record_calls(struct record *record, const struct swap_op_times *t, const struct call_names *names)
+{
+	u64 calls = swap_times_calls(t), pages = atomic64_read(&t->pages), errors = atomic64_read(&t->errors);
+	struct record_row *row;
+
+	if (!calls)
+		return;
+	row = record_number(record, RECORD_COUNT, names->calls, names->label, calls);
+	snprintf(row->note, sizeof(row->note), "%llu pages, %llu failed", (unsigned long long)pages,
+		 (unsigned long long)errors);
+	record_number(record, RECORD_COUNT, names->pages, NULL, pages);
+	record_number(record, RECORD_COUNT, names->errors, NULL, errors);
+	record_number(record, RECORD_NS, names->p50_ns, names->label_p50, swap_times_percentile(t, 50));
+	record_number(record, RECORD_NS, names->p99_ns, names->label_p99, swap_times_percentile(t, 99));
+	record_number(record, RECORD_NS, names->max_ns, names->label_max, atomic64_read(&t->ns_max));
+}
+
 static void print_heading(const struct run_outcome *outcome, FILE *out)
 {
 	if (WIFEXITED(outcome->status))
@@ -122,6 +149,10 @@ void summary_print(const struct run_outcome *outcome, bool json, FILE *out)
 		record_memory(&record, &outcome->stats);
 		record_pages(&record, &outcome->stats);
 		record_times(&record, outcome);
+		if (outcome->times) {
+			record_calls(&record, &outcome->times->read, &call_names[0]);
+			record_calls(&record, &outcome->times->write, &call_names[1]);
+		}
 	}
 	if (json) {
 		fputc('{', out);

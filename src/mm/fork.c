@@ -102,7 +102,9 @@ int mm_fork_child(struct mm *mm, struct mm_stats *stats)
 
 	*stats = *mm->stats;
 	mm->stats = stats;
-	if (mm_is_adopted(mm)) {
+	for (u32 i = 0; !ret && i < atomic32_read(&mm->nr_swap); i++)
+		ret = mm->swap[i].dev ? swap_device_fork_child(mm->swap[i].dev) : 0;
+	if (!ret && mm_is_adopted(mm)) {
 		ret = vm_fork_child(&mm->vm);
 		if (!ret && !mutate(MUTATE_FORK_UNMANAGED))
 			ret = mm_manage_window(mm);

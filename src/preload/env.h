@@ -4,6 +4,9 @@
  */
 #pragma once
 
+#include "mm/stats.h"
+#include "swap/filter.h"
+
 #define WEIR_ENV_MEMORY "WEIR_MEMORY" /* bytes, decimal; absent: no such cap */
 #define WEIR_ENV_RESIDENT "WEIR_RESIDENT" /* bytes, decimal; absent: no such cap */
 /*
@@ -14,10 +17,15 @@
 #define WEIR_ENV_SWAP "WEIR_SWAP" /* a device specification, e.g. "zram:algo=lz4" */
 #define WEIR_ENV_FAULTS "WEIR_FAULTS" /* "thread": faults by message; else by signal */
 /*
- * "<fd>:<pid>": a memfd that holds a struct mm_stats, for `weir run --stats`. Only the process <pid> uses it. The
+ * "<fd>:<pid>": a memfd that holds a struct run_counters, for `weir run --stats`. Only the process <pid> uses it. The
  * descriptor stays open, so that a program which that process executes finds it again.
  */
 #define WEIR_ENV_STATS "WEIR_STATS"
+
+struct run_counters {
+	struct mm_stats stats;
+	struct swap_times times; /* of a device with stats=on */
+};
 
 /* For tests and experiments. */
 #define WEIR_ENV_VM "WEIR_VM" /* "move" or "copy": how pages leave (enum weir_vm) */

@@ -43,7 +43,7 @@ enum state { STATE_NEW, STATE_STARTING, STATE_OFF, STATE_ON };
 /* Written while the process has one thread (the allocator's first call, or our constructor). */
 static enum state state;
 static struct mm the_mm;
-static struct mm_stats own_stats;
+static struct run_counters own_counters;
 static struct fault_threads fault_threads;
 static struct atomic32 net_is_armed; /* set once, with the gate entered (release) */
 
@@ -374,7 +374,7 @@ static bool env_is(const char *name, const char *value)
  * The parent's block of counters, if it is meant for this process: "<fd>:<pid>". An exec in between keeps the pid and
  * may have lost the descriptor to something else, so what is there must look like it: a memfd of that size.
  */
-static struct mm_stats *env_stats(void)
+static struct run_counters *env_counters(void)
 {
 	const char *text = getenv(WEIR_ENV_STATS), *colon = text ? strchr(text, ':') : NULL;
 	char fd_text[16];
@@ -383,16 +383,16 @@ static struct mm_stats *env_stats(void)
 	void *map;
 
 	if (!colon || (size_t)(colon - text) >= sizeof(fd_text))
-		return &own_stats;
+		return &own_counters;
 	memcpy(fd_text, text, (size_t)(colon - text));
 	fd_text[colon - text] = '\0';
 	if (parse_int(fd_text, 0, INT32_MAX, &fd) || parse_int(colon + 1, 1, INT32_MAX, &pid) ||
 	    pid != sys0(SYS_getpid))
-		return &own_stats;
-	if (fstat((int)fd, &st) || st.st_size != sizeof(struct mm_stats) || sys2(SYS_fcntl, fd, 1034) < 0)
-		return &own_stats;
-	map = (void *)sys6(SYS_mmap, NULL, sizeof(struct mm_stats), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	return (uintptr_t)map > -4096ul ? &own_stats : map;
+		return &own_counters;
+	if (fstat((int)fd, &st) || st.st_size != sizeof(struct run_counters) || sys2(SYS_fcntl, fd, 1034) < 0)
+		return &own_counters;
+	map = (void *)sys6(SYS_mmap, NULL, sizeof(struct run_counters), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	return (uintptr_t)map > -4096ul ? &own_counters : map;
 }
 
 static int env_stress(void)
@@ -405,7 +405,7 @@ static int env_stress(void)
 	return (int)rate;
 }
 
-static void open_swap(struct mm *mm)
+static void open_swap(struct mm *mm, struct swap_times *times)
 {
 	const char *spec = getenv(WEIR_ENV_SWAP);
 	struct swap_device_config cfg;
@@ -417,15 +417,19 @@ static void open_swap(struct mm *mm)
 		give_up(err, ret);
 	if (!cfg.size)
 		cfg.size = mm_default_swap_bytes(mm);
+	cfg.times = times;
 	ret = swap_device_open(&cfg, &dev);
 	if (!ret)
 		ret = mm_swapon(mm, dev);
 	if (ret)
-		give_up("the swap device cannot be opened", ret);
+		give_up(ret == -EOPNOTSUPP ? "this processor has no AES for the swap device's crypt; say crypt=off" :
+					     "the swap device cannot be opened",
+			ret);
 }
 
 static void start(u64 memory, u64 resident)
 {
+	struct run_counters *counters = env_counters();
 	struct mm_config cfg = {
 		.memory_pages = memory >> PAGE_SHIFT,
 		.resident_pages = resident >> PAGE_SHIFT,
@@ -435,7 +439,7 @@ static void start(u64 memory, u64 resident)
 		.method = env_is(WEIR_ENV_VM, "copy") ? VM_METHOD_COPY :
 			  env_is(WEIR_ENV_VM, "move") ? VM_METHOD_MOVE : VM_METHOD_AUTO,
 		.faults = env_is(WEIR_ENV_FAULTS, "thread") ? VM_FAULTS_THREAD : VM_FAULTS_SIGNAL,
-		.stats = env_stats(),
+		.stats = &counters->stats,
 		.on_adopt = on_adopt,
 	};
 	const char *pool = getenv(WEIR_ENV_TREE);
@@ -460,7 +464,7 @@ static void start(u64 memory, u64 resident)
 	if (ret)
 		give_up("the window cannot be reserved: too little address space (ulimit -v), or its place is taken",
 			ret);
-	open_swap(&the_mm);
+	open_swap(&the_mm, &counters->times);
 	limit_end();
 	stress_init(&the_mm, env_stress());
 	trace_init(getenv(WEIR_ENV_TRACE));

@@ -14,11 +14,9 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/assert.h"
 #include "base/os.h"
-#include "base/syscall.h"
 #include "swap/counters.h"
 #include "swap/pages.h"
 #include "sync/lock.h"
@@ -116,16 +114,6 @@ static int brd_write(struct swap_device *dev, u32 slot, const void *page)
 	return 0;
 }
 
-/* An absolute time, so that interruptions do not lengthen it. */
-static void sleep_ns(u64 ns)
-{
-	u64 end = sync_clock_ns() + ns;
-	struct timespec ts = { .tv_sec = (time_t)(end / 1000000000), .tv_nsec = (long)(end % 1000000000) };
-
-	while (sys4(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == -EINTR)
-		;
-}
-
 static int brd_read(struct swap_device *dev, u32 slot, void *page)
 {
 	struct brd *b = brd_of(dev);
@@ -138,7 +126,7 @@ static int brd_read(struct swap_device *dev, u32 slot, void *page)
 	memcpy(page, data, PAGE_SIZE);
 	/* After the copy: what the caller holds grows stale meanwhile, which is what the delay is for. */
 	if (b->read_delay_ns)
-		sleep_ns(b->read_delay_ns);
+		os_sleep_until_ns(sync_clock_ns() + b->read_delay_ns);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "base/parse.h"
 #include "base/print.h"
 #include "swap/brd.h"
+#include "swap/filter.h"
 #include "swap/zcomp.h"
 #include "swap/zram.h"
 
@@ -21,6 +22,9 @@ enum option_kind {
 	OPTION_ALGO, /* enum zcomp_algo */
 	OPTION_BOOL, /* bool: on or off */
 	OPTION_TEXT, /* char[SWAP_TEXT_SIZE] */
+	OPTION_SWITCH, /* enum swap_switch: on or off */
+	OPTION_ERRORS, /* struct swap_errors */
+	OPTION_DELAY, /* struct swap_delay */
 };
 
 struct option {
@@ -52,6 +56,18 @@ static const struct option brd_options[] = {
 	OPTION_SIZE_ROW,
 	{ "read_delay", OPTION_DURATION, 0, 60000000000ull, offsetof(struct swap_device_config, read_delay_ns),
 	  "sleep after each read" },
+	{ .name = NULL },
+};
+
+/* Of every driver. */
+static const struct option filter_options[] = {
+	{ "stats", OPTION_BOOL, 0, 0, offsetof(struct swap_device_config, stats), "measure each call" },
+	{ "checksum", OPTION_SWITCH, 0, 0, offsetof(struct swap_device_config, checksum),
+	  "verify each page that comes back" },
+	{ "crypt", OPTION_SWITCH, 0, 0, offsetof(struct swap_device_config, crypt),
+	  "encrypt each page, and verify it when it comes back" },
+	{ "error", OPTION_ERRORS, 0, 0, offsetof(struct swap_device_config, errors), "fail on purpose" },
+	{ "delay", OPTION_DELAY, 0, 0, offsetof(struct swap_device_config, delay), "sleep in each call" },
 	{ .name = NULL },
 };
 
@@ -105,6 +121,8 @@ static int unknown_option(struct parser *p, const struct option *options, const 
 
 	for (; options->name; options++)
 		list_append(known, options->name);
+	for (options = filter_options; options->name; options++)
+		list_append(known, options->name);
 	print_to(p->err, p->err_size, "%s: unknown option \"%s\" (known: %s)", p->cfg->driver, name, known);
 	return -EINVAL;
 }
@@ -135,10 +153,20 @@ static void describe_expected(char *text, size_t size, const struct option *o)
 		}
 		break;
 	case OPTION_BOOL:
+	case OPTION_SWITCH:
 		print_to(text, size, "on or off");
 		break;
 	case OPTION_TEXT:
 		print_to(text, size, "%s, of at most %d characters", o->help, SWAP_TEXT_SIZE - 2);
+		break;
+	case OPTION_ERRORS:
+		print_to(text, size,
+			 "up to %d rules joined by +, such as read:eio:rate=1/100 or "
+			 "write:corrupt:slot=0-9:after=5:count=1",
+			 SWAP_ERROR_RULES_MAX);
+		break;
+	case OPTION_DELAY:
+		print_to(text, size, "a time up to 60s, or read:TIME+write:TIME, with +async for a slow device");
 		break;
 	}
 }
@@ -190,6 +218,13 @@ static int option_set(const struct option *o, const char *text, struct swap_devi
 			return -EINVAL;
 		strcpy(field, text);
 		return 0;
+	case OPTION_SWITCH:
+		*(enum swap_switch *)field = strcmp(text, "on") == 0 ? SWITCH_ON : SWITCH_OFF;
+		return strcmp(text, "on") && strcmp(text, "off") ? -EINVAL : 0;
+	case OPTION_ERRORS:
+		return swap_errors_parse(text, field);
+	case OPTION_DELAY:
+		return swap_delay_parse(text, field);
 	}
 	return -EINVAL;
 }
@@ -225,26 +260,42 @@ static bool token_next(const char **text, char end, struct token *t)
 	return true;
 }
 
+static const struct option *find_option(const struct option *options, const char *name)
+{
+	for (; options->name; options++) {
+		if (strcmp(name, options->name) == 0)
+			return options;
+	}
+	return NULL;
+}
+
+enum { SEEN_FILTERS_SHIFT = 16 };
+
+/* In *seen, the driver's own options have the low bits. */
 static int parse_option(struct parser *p, const struct option *options, const struct token *t, u32 *seen)
 {
-	for (u32 i = 0; options[i].name; i++) {
-		const struct option *o = &options[i];
+	const struct option *o = find_option(options, t->name);
+	u32 bit;
 
-		if (strcmp(t->name, o->name) != 0)
-			continue;
-		if (!t->has_value) {
-			print_to(p->err, p->err_size, "%s: option \"%s\" has no value (%s=...: %s)", p->cfg->driver,
-				 o->name, o->name, o->help);
-			return -EINVAL;
-		}
-		if (*seen & 1u << i) {
-			print_to(p->err, p->err_size, "%s: option \"%s\" is given twice", p->cfg->driver, o->name);
-			return -EINVAL;
-		}
-		*seen |= 1u << i;
-		return option_set(o, t->value, p->cfg) ? bad_value(p, o, t) : 0;
+	if (o) {
+		bit = 1u << (o - options);
+	} else {
+		o = find_option(filter_options, t->name);
+		if (!o)
+			return unknown_option(p, options, t->name);
+		bit = 1u << (SEEN_FILTERS_SHIFT + (o - filter_options));
 	}
-	return unknown_option(p, options, t->name);
+	if (!t->has_value) {
+		print_to(p->err, p->err_size, "%s: option \"%s\" has no value (%s=...: %s)", p->cfg->driver, o->name,
+			 o->name, o->help);
+		return -EINVAL;
+	}
+	if (*seen & bit) {
+		print_to(p->err, p->err_size, "%s: option \"%s\" is given twice", p->cfg->driver, o->name);
+		return -EINVAL;
+	}
+	*seen |= bit;
+	return option_set(o, t->value, p->cfg) ? bad_value(p, o, t) : 0;
 }
 
 static const struct driver_syntax *find_syntax(const char *name)
@@ -302,11 +353,22 @@ int swap_device_parse(const char *spec, struct swap_device_config *cfg, char *er
 
 int swap_device_open(const struct swap_device_config *cfg, struct swap_device **out)
 {
+	struct swap_device *dev;
+	int ret;
+
 	if (cfg->size < PAGE_SIZE || cfg->size > DEVICE_BYTES_MAX)
 		return -EINVAL;
 	for (size_t i = 0; swap_drivers[i]; i++) {
-		if (strcmp(cfg->driver, swap_drivers[i]->name) == 0)
-			return swap_drivers[i]->open(cfg, out);
+		const struct swap_driver *driver = swap_drivers[i];
+
+		if (strcmp(cfg->driver, driver->name) != 0)
+			continue;
+		ret = driver->open(cfg, &dev);
+		if (!ret)
+			ret = filters_open(cfg, driver->flags & SWAP_DRIVER_EXTERNAL, &dev);
+		if (!ret)
+			*out = dev;
+		return ret;
 	}
 	return -EINVAL;
 }

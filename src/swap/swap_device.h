@@ -38,6 +38,7 @@ struct swap_device_stats {
 	u64 same_pages; /* same-filled slots: they cost no store */
 	u64 huge_pages; /* incompressible slots, kept raw */
 	u64 failed_writes, failed_reads;
+	const struct swap_times *times; /* stats=on: swap/filter.h; else NULL */
 };
 
 struct swap_device;
@@ -50,7 +51,10 @@ struct swap_io {
 };
 
 struct swap_device_ops {
-	/* Both 0 or -errno. -EIO from read: the data is gone or wrong; the buffer's contents are undefined then. */
+	/*
+	 * Both 0 or -errno. From read: -EIO, the data is gone; -EBADMSG, it is not what was written. The buffer's
+	 * contents are undefined then.
+	 */
 	int (*read)(struct swap_device *dev, u32 slot, void *page);
 	int (*write)(struct swap_device *dev, u32 slot, const void *page);
 	/*
@@ -62,6 +66,8 @@ struct swap_device_ops {
 	/* Forgets the slot's data; called before the slot can be handed out again. Also for slots never written. */
 	void (*discard)(struct swap_device *dev, u32 slot);
 	void (*stats)(struct swap_device *dev, struct swap_device_stats *stats);
+	/* In a forked child, before anything else uses the device; 0 or -errno. NULL: nothing is to do. */
+	int (*fork_child)(struct swap_device *dev);
 	/* No operation is running and none follows. Frees dev itself. */
 	void (*close)(struct swap_device *dev);
 };
@@ -78,10 +84,43 @@ struct swap_device {
 	struct swap_memory memory; /* set by the core at swapon, before the first operation */
 };
 
+static inline int swap_device_fork_child(struct swap_device *dev)
+{
+	return dev->ops->fork_child ? dev->ops->fork_child(dev) : 0;
+}
+
 /* Parsed form of a specification such as "zram:algo=zstd,level=3". */
 enum zcomp_algo { ZCOMP_LZ4, ZCOMP_ZSTD };
 
 enum { SWAP_TEXT_SIZE = 256 }; /* of a path, an address or a name in a specification, with its NUL */
+
+/* Of what is on for some drivers and off for others. */
+enum swap_switch { SWITCH_DEFAULT, SWITCH_ON, SWITCH_OFF };
+
+struct swap_delay {
+	u64 read_ns, write_ns; /* of each call; a batch is one */
+	bool async; /* the device is no longer SWAP_SYNCHRONOUS_IO */
+};
+
+enum swap_error_kind { SWAP_ERROR_EIO, SWAP_ERROR_ENOSPC, SWAP_ERROR_CORRUPT /* no error, but one bit is wrong */ };
+
+/* Which operations fail: each rule counts for itself those of its kind on its slots; all its conditions must hold. */
+struct swap_error_rule {
+	bool reads, writes;
+	enum swap_error_kind kind;
+	u32 first_slot, last_slot;
+	u64 after; /* the first so many go well */
+	u64 count; /* so many fail, then no more */
+	u64 rate_part, rate_of; /* of the others this part fails, drawn from `seed` and the operation's number */
+	u64 seed;
+};
+
+enum { SWAP_ERROR_RULES_MAX = 4 };
+
+struct swap_errors {
+	struct swap_error_rule rules[SWAP_ERROR_RULES_MAX];
+	u32 nr;
+};
 
 struct swap_device_config {
 	const char *driver; /* points to static text: "zram", "brd" */
@@ -89,6 +128,14 @@ struct swap_device_config {
 	enum zcomp_algo algo; /* zram */
 	int level; /* zram */
 	u64 read_delay_ns; /* brd */
+
+	/* Filters, from the core down (swap/filter.h). */
+	bool stats;
+	struct swap_times *times; /* stats: where to count; NULL: in memory of its own. Not in a specification. */
+	enum swap_switch checksum; /* default: on for SWAP_DRIVER_EXTERNAL without crypt */
+	enum swap_switch crypt; /* default: on for SWAP_DRIVER_EXTERNAL */
+	struct swap_errors errors;
+	struct swap_delay delay;
 };
 
 /*
@@ -98,12 +145,20 @@ struct swap_device_config {
  */
 int must_check swap_device_parse(const char *spec, struct swap_device_config *cfg, char *err, size_t err_size);
 
-/* Opens the device with cfg->size / 4096 slots. 0 or -errno (-ENOMEM). Not from a signal handler. */
+/*
+ * Opens the device with cfg->size / 4096 slots, and its filters. 0 or -errno: -ENOMEM; for crypt -EOPNOTSUPP
+ * (a processor without AES), -ELIBBAD (libIPSec_MB fails its own tests). Not from a signal handler.
+ */
 int must_check swap_device_open(const struct swap_device_config *cfg, struct swap_device **out);
+
+enum swap_driver_flags {
+	SWAP_DRIVER_EXTERNAL = 1 << 0, /* pages leave the process's memory: encrypted unless the user says otherwise */
+};
 
 /* Drivers by name, one line of help each; NULL-ended. */
 struct swap_driver {
 	const char *name;
+	u32 flags; /* enum swap_driver_flags */
 	const char *help; /* "compressed memory: algo=lz4|zstd, level=N, size=SIZE" */
 	int (*open)(const struct swap_device_config *cfg, struct swap_device **out);
 };
