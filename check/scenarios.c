@@ -395,6 +395,12 @@ static void setup_write_error(void)
 	world->device[0].fail_writes = 1;
 }
 
+static void setup_batch_error(void)
+{
+	setup_three_present();
+	world->device[0].fail_writes = 1;
+}
+
 static void setup_unmap(void)
 {
 	setup_swapped();
@@ -564,6 +570,23 @@ const struct scenario scenarios[] = {
 	{ .name = "readahead", .help = "readahead against a faulter and an evictor",
 	  .world = FOUR_SLOTS, .setup = setup_stream,
 	  .thread = { LOAD_1, { "store", store_2 }, { "evict", pageout_2 } } },
+	{ .name = "slow-readahead", .help = "the same, and the device is not synchronous: all comes in one batch",
+	  .world = { .nr_slots = 4, .nr_devices = 1, .discard = true, .asynchronous = true },
+	  .setup = setup_stream,
+	  .thread = { LOAD_1, { "store", store_2 }, { "evict", pageout_2 } } },
+	{ .name = "slow-seed", .help = "two faulters and an evictor, one slot of a device that is not synchronous",
+	  .world = { .nr_slots = 1, .nr_devices = 1, .discard = true, .asynchronous = true },
+	  .setup = setup_swapped,
+	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
+	{ .name = "slow-batch", .help = "pages that leave in one batch, of which a write fails, and two faulters",
+	  .world = { .nr_slots = 4, .nr_devices = 1, .discard = true, .asynchronous = true },
+	  .setup = setup_batch_error,
+	  .thread = { LOAD_0, { "store", store_1 }, { "evict", pageout_0_to_2 } } },
+	{ .name = "slow-in-place", .help = "the same, and they are written from where they stand",
+	  .world = { .nr_slots = 4, .nr_devices = 1, .discard = true, .asynchronous = true,
+		     .method = VM_METHOD_COPY },
+	  .setup = setup_batch_error,
+	  .thread = { LOAD_0, { "store", store_1 }, { "evict", pageout_0_to_2 } } },
 	{ .name = "frames", .help = "three evictors, two runs of frames",
 	  .world = { .nr_slots = 4, .nr_devices = 1, .discard = true, .frames_matter = true },
 	  .setup = setup_three_present,

@@ -144,7 +144,8 @@ void sim_device_init(struct sim_device *d, const char *name, const struct world_
 	d->dev = (struct swap_device){
 		.ops = &sim_ops,
 		.name = name,
-		.flags = SWAP_SYNCHRONOUS_IO | (cfg->discard ? SWAP_DISCARD : 0u),
+		.prio = SWAP_PRIO_DEFAULT,
+		.flags = (cfg->asynchronous ? 0u : SWAP_SYNCHRONOUS_IO) | (cfg->discard ? SWAP_DISCARD : 0u),
 		.nr_slots = cfg->nr_slots,
 	};
 	must(cfg->nr_slots <= WORLD_SLOTS_MAX);

@@ -592,10 +592,10 @@ static void check_slots(void)
 
 			must(slot_word_is_valid(word));
 			must((word != 0) == ((taken >> n & 1) != 0));
-			must(word == 0 || (slot_count(word) == 1 && !(word & ~SLOT_COUNT_MASK)));
-			must(word || !config.discard || !world->device[i].full[n]);
+			must(word == 0 || word == SLOT_BAD || (slot_count(word) == 1 && !(word & ~SLOT_COUNT_MASK)));
+			must(slot_count(word) || !config.discard || !world->device[i].full[n]);
 		}
-		must((u64)__builtin_popcountll(taken) == si->used.v);
+		must((u64)__builtin_popcountll(taken) == si->used.v + si->nr_bad.v);
 	}
 }
 

@@ -131,6 +131,7 @@ struct weir_stats {
 	uint64_t swapped, swapped_at_peak; /* pages on devices, uncompressed; the same when stored was at its peak */
 	uint64_t adopted; /* 1 once the memory is managed */
 	uint64_t pages_in, pages_out; /* read from devices, written to devices */
+	uint64_t pages_ahead; /* of those that came in, by readahead */
 	uint64_t pages_out_clean; /* left without being written: the device still had them */
 	uint64_t faults_zero; /* first touch */
 	uint64_t faults_write; /* first write to a clean page */

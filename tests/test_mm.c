@@ -506,6 +506,84 @@ static void test_full_swap_is_out_of_memory_and_loses_nothing(void)
 	teardown();
 }
 
+/* ---- devices that fail, or take their time ---- */
+
+static void add_device(const char *spec)
+{
+	struct swap_device_config dev_cfg;
+	struct swap_device *dev;
+	char err[200];
+
+	expect_eq(swap_device_parse(spec, &dev_cfg, err, sizeof(err)), 0);
+	if (!dev_cfg.size)
+		dev_cfg.size = mm_default_swap_bytes(&mm);
+	expect_eq(swap_device_open(&dev_cfg, &dev), 0);
+	expect_eq(mm_swapon(&mm, dev), 0);
+}
+
+/* A slot that cannot be written is never handed out again; its page stays, and leaves by another. */
+static void test_slots_that_fail_are_retired(void)
+{
+	static const char *const specs[] = { "brd:error=write:eio:after=1000:rate=1/400",
+					     "brd:delay=1us+async,error=write:eio:after=1000:rate=1/400" };
+	struct weir_stats s;
+
+	for (size_t i = 0; i < ARRAY_SIZE(specs); i++) {
+		setup_limits(specs[i], 0, LIMIT_PAGES);
+		fill_and_verify(map_pages(REGION_PAGES), REGION_PAGES);
+		kswapd_stop(&mm);
+		mm_stats_sum(&stats, &s);
+		expect(s.write_errors > 10);
+		expect_eq(atomic64_read(&mm.swap[0].nr_bad), s.write_errors);
+		teardown();
+	}
+}
+
+/* When all of a device fails its slots are not to blame: few are retired, and the next device is used. */
+static void test_a_device_that_fails_is_left_alone(void)
+{
+	u64 *m;
+
+	setup_limits("brd:error=write:eio:after=1000", 0, LIMIT_PAGES);
+	add_device("brd");
+	m = map_pages(REGION_PAGES);
+	fill_and_verify(m, REGION_PAGES);
+	expect(atomic64_read(&mm.swap[0].nr_bad) > 0);
+	expect(atomic64_read(&mm.swap[0].nr_bad) <= 4 * FRAME_RUN);
+	expect(atomic64_read(&mm.swap[1].used) > REGION_PAGES / 2);
+	teardown();
+}
+
+static void test_reads_of_a_slow_device_are_tried_again(void)
+{
+	struct weir_stats s;
+
+	setup_limits("brd:delay=1us+async,error=read:eio:after=5000:count=3", 0, LIMIT_PAGES);
+	fill_and_verify(map_pages(REGION_PAGES), REGION_PAGES);
+	mm_stats_sum(&stats, &s);
+	expect_eq(s.read_errors, 0);
+	expect(s.pages_ahead > REGION_PAGES / 2);
+	teardown();
+}
+
+static u64 used_of(u32 type)
+{
+	return atomic64_read(&mm.swap[type].used);
+}
+
+static void test_priorities_say_which_device_is_used(void)
+{
+	setup_limits("brd:prio=-3", 0, LIMIT_PAGES);
+	add_device("brd:size=8M,prio=7"); /* 2048 slots */
+	add_device("brd:prio=-1");
+	add_device("brd:prio=-1");
+	fill_and_verify(map_pages(REGION_PAGES), REGION_PAGES);
+	expect_eq(used_of(0), 0);
+	expect(used_of(1) > 2048 - 2 * FRAME_RUN);
+	expect(used_of(2) > REGION_PAGES / 4 && used_of(3) > REGION_PAGES / 4);
+	teardown();
+}
+
 /* ---- many threads ---- */
 
 enum { STRESS_THREADS = 4, STRESS_PAGES = 3 * LIMIT_PAGES / 2 };
@@ -554,13 +632,13 @@ static void *stress_pageout(void *arg)
 	return NULL;
 }
 
-static void test_threads_verify_every_page_under_reclaim(void)
+static void threads_verify_every_page(const char *swap)
 {
 	struct worker *workers = calloc(STRESS_THREADS, sizeof(*workers));
 	pthread_t pageout;
 	u64 *m;
 
-	setup("zram");
+	setup_limits(swap, 0, LIMIT_PAGES);
 	m = map_pages(STRESS_PAGES);
 	atomic32_set(&stress_stop, 0);
 	expect_eq(pthread_create(&pageout, NULL, stress_pageout, m), 0);
@@ -579,6 +657,16 @@ static void test_threads_verify_every_page_under_reclaim(void)
 	}
 	free(workers);
 	teardown();
+}
+
+static void test_threads_verify_every_page_under_reclaim(void)
+{
+	threads_verify_every_page("zram");
+}
+
+static void test_threads_verify_every_page_of_a_slow_device(void)
+{
+	threads_verify_every_page("brd:delay=20us+async,error=read:eio:rate=1/5000+write:eio:rate=1/5000");
 }
 
 /* Faults against unmap and drop: threads map, fill, verify and unmap regions of their own while others reclaim. */
@@ -765,7 +853,12 @@ static void run_all(void)
 	run_test(test_swapoff_brings_everything_back);
 	run_test(test_swapoff_that_does_not_fit_is_refused);
 	run_test(test_full_swap_is_out_of_memory_and_loses_nothing);
+	run_test(test_slots_that_fail_are_retired);
+	run_test(test_a_device_that_fails_is_left_alone);
+	run_test(test_reads_of_a_slow_device_are_tried_again);
+	run_test(test_priorities_say_which_device_is_used);
 	run_test(test_threads_verify_every_page_under_reclaim);
+	run_test(test_threads_verify_every_page_of_a_slow_device);
 	run_test(test_threads_map_and_unmap_under_reclaim);
 	run_test(test_moved_pages_keep_their_contents);
 	run_test(test_a_move_of_what_is_not_one_mapping_is_refused);

@@ -71,6 +71,7 @@ static void record_memory(struct record *record, const struct weir_stats *stats)
 static void record_pages(struct record *record, const struct weir_stats *stats)
 {
 	record_number(record, RECORD_COUNT, "pages_in", "pages in", stats->pages_in);
+	record_number(record, RECORD_COUNT, "pages_ahead", "pages in by readahead", stats->pages_ahead);
 	record_number(record, RECORD_COUNT, "pages_out", "pages out", stats->pages_out);
 	record_number(record, RECORD_COUNT, "pages_out_clean", "pages left clean", stats->pages_out_clean);
 	record_number(record, RECORD_COUNT, "faults_zero", "faults: first touch", stats->faults_zero);

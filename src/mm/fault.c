@@ -324,6 +324,10 @@ static enum fault_result do_swap_page(struct mm *mm, vpn_t vpn, u64 orig_pte, bo
 	enum fault_result result = FAULT_RETRY;
 	int ret;
 
+	if (mm->readahead && !swap_is_synchronous(mm, entry) && readahead_with(mm, vpn, write)) {
+		mm_stats_add(mm->stats, STAT_FAULT_CACHED, 1);
+		return FAULT_DONE;
+	}
 	/* First of all, while nothing is pinned: this may reclaim. */
 	if (mm_charge(mm, 1))
 		return FAULT_OOM;
@@ -337,7 +341,7 @@ static enum fault_result do_swap_page(struct mm *mm, vpn_t vpn, u64 orig_pte, bo
 		swap_relax(mm, entry);
 	if (result != FAULT_DONE)
 		budget_refund(mm, 1);
-	else if (mm->readahead)
+	else if (mm->readahead && swap_is_synchronous(mm, entry))
 		readahead(mm, vpn, write);
 	return result;
 }

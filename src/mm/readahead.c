@@ -17,6 +17,12 @@ struct ra_run {
 	bool keep;
 };
 
+struct ra_stream {
+	vpn_t first;
+	u32 nr;
+	bool keep;
+};
+
 static vpn_t run_vpn(const struct ra_run *run, u32 i)
 {
 	return (vpn_t){ run->first.val + i };
@@ -24,27 +30,62 @@ static vpn_t run_vpn(const struct ra_run *run, u32 i)
 
 /* ---- reading and installing ---- */
 
-/* Claims the page's slot and reads it into the run's next frame. False: not now. */
-static bool run_read(struct mm *mm, struct ra_run *run, vpn_t vpn)
+/*
+ * Claims the page's slot. A synchronous device is for those policies that pass the swap cache by; from others a page
+ * always comes with its neighbours if it can, under the pins of the default policy.
+ */
+static int claim(struct mm *mm, swp_entry_t entry)
+{
+	return swap_is_synchronous(mm, entry) ? swap_claim(mm, entry) : swapcache_prepare(mm, entry);
+}
+
+static void unclaim(struct mm *mm, swp_entry_t entry)
+{
+	if (swap_is_synchronous(mm, entry))
+		swap_unclaim(mm, entry);
+	else
+		swapcache_clear(mm, entry);
+}
+
+/* Makes the page the run's next one. False: not now. */
+static bool run_claim(struct mm *mm, struct ra_run *run, vpn_t vpn)
 {
 	u64 pte = pte_read(mm, vpn);
 	swp_entry_t entry;
-	void *page = vm_frame_data(&mm->vm, (frame_t){ run->buffer.val + run->nr });
 
 	if ((pte & PTE_LOCKED) || !pte_is_swap(pte))
 		return false;
 	entry = pte_to_swp_entry(pte);
-	if (swap_claim(mm, entry))
+	if (claim(mm, entry))
 		return false;
 	/* As in do_swap_page_direct(): before the claim the slot may have changed hands. */
-	if (!pte_same(pte_read(mm, vpn), pte) || swap_read(mm, entry, page)) {
-		swap_unclaim(mm, entry);
+	if (!pte_same(pte_read(mm, vpn), pte)) {
+		unclaim(mm, entry);
 		return false;
 	}
 	if (!run->nr)
 		run->first = vpn;
 	run->ptes[run->nr++] = pte;
 	return true;
+}
+
+/* Reads all of the run; what cannot be read, and what comes after it, is left for the faults that need it. */
+static void run_read(struct mm *mm, struct ra_run *run)
+{
+	swp_entry_t entries[VM_RUN_MAX];
+	struct swap_io io[VM_RUN_MAX];
+	u32 good = 0;
+
+	for (u32 i = 0; i < run->nr; i++) {
+		entries[i] = pte_to_swp_entry(run->ptes[i]);
+		io[i].page = vm_frame_data(&mm->vm, (frame_t){ run->buffer.val + i });
+	}
+	swap_read_pages(mm, entries, io, run->nr);
+	while (good < run->nr && !io[good].err)
+		good++;
+	for (u32 i = good; i < run->nr; i++)
+		unclaim(mm, entries[i]);
+	run->nr = good;
 }
 
 /* Locks the PTEs of the run that are what they were, up to the first that is not. */
@@ -65,12 +106,15 @@ static u32 run_lock(struct mm *mm, const struct ra_run *run)
 	return nr;
 }
 
-/* Installs the run and ends it; returns how many pages came in. */
-static u32 run_install(struct mm *mm, struct ra_run *run)
+/* Reads and installs the run and ends it; returns how many pages came in. */
+static u32 run_finish(struct mm *mm, struct ra_run *run)
 {
-	u32 nr = run_lock(mm, run), installed = 0;
-	u8 now = lru_now(mm);
+	u32 nr, installed = 0;
+	u8 now;
 
+	run_read(mm, run);
+	nr = run_lock(mm, run);
+	now = lru_now(mm);
 	if (nr) {
 		long ret = vm_install(&mm->vm, run->first, vm_frame_data(&mm->vm, run->buffer), nr, run->keep);
 
@@ -88,7 +132,7 @@ static u32 run_install(struct mm *mm, struct ra_run *run)
 
 		if (i < installed && !run->keep)
 			swap_free(mm, entry);
-		swap_unclaim(mm, entry);
+		unclaim(mm, entry);
 	}
 	lru_add_run(mm, run->first, installed);
 	run->nr = 0;
@@ -112,11 +156,11 @@ void readahead_range(struct mm *mm, vpn_t first, u32 nr, bool keep)
 		return;
 	if (frame_buffer_tryget(mm, &run.buffer)) {
 		for (u32 i = 0; i < charged; i++) {
-			if (!run_read(mm, &run, (vpn_t){ first.val + i }) && run.nr)
-				installed += run_install(mm, &run);
+			if (!run_claim(mm, &run, (vpn_t){ first.val + i }) && run.nr)
+				installed += run_finish(mm, &run);
 		}
 		if (run.nr)
-			installed += run_install(mm, &run);
+			installed += run_finish(mm, &run);
 		frame_buffer_put(mm, run.buffer);
 		mm_stats_add(mm->stats, STAT_PAGES_AHEAD, installed);
 	}
@@ -152,19 +196,45 @@ static bool keeps_ahead(struct mm *mm, vpn_t behind, bool write)
 	return keeps_slot(mm, behind, write) && pte_is_clean(pte_read(mm, behind));
 }
 
-void readahead(struct mm *mm, vpn_t vpn, bool write)
+/* What the stream that vpn belongs to will want next, vpn not included. False: there is no stream. */
+static bool stream_find(struct mm *mm, vpn_t vpn, bool write, struct ra_stream *s)
 {
 	u32 behind = stream_length(mm, vpn, -1), beyond;
 
 	if (behind) {
-		readahead_range(mm, (vpn_t){ vpn.val + 1 }, (u32)min_u64(2 * behind, mm->vm.nr_pages - vpn.val - 1),
-				keeps_ahead(mm, (vpn_t){ vpn.val - 1 }, write));
-		return;
+		s->nr = (u32)min_u64(2 * behind, mm->vm.nr_pages - vpn.val - 1);
+		s->first = (vpn_t){ vpn.val + 1 };
+		s->keep = keeps_ahead(mm, (vpn_t){ vpn.val - 1 }, write);
+		return true;
 	}
 	beyond = stream_length(mm, vpn, 1);
 	if (beyond) {
-		u32 nr = (u32)min_u64(2 * beyond, vpn.val);
-
-		readahead_range(mm, (vpn_t){ vpn.val - nr }, nr, keeps_ahead(mm, (vpn_t){ vpn.val + 1 }, write));
+		s->nr = (u32)min_u64(2 * beyond, vpn.val);
+		s->first = (vpn_t){ vpn.val - s->nr };
+		s->keep = keeps_ahead(mm, (vpn_t){ vpn.val + 1 }, write);
 	}
+	return beyond > 0;
+}
+
+void readahead(struct mm *mm, vpn_t vpn, bool write)
+{
+	struct ra_stream s;
+
+	if (stream_find(mm, vpn, write, &s))
+		readahead_range(mm, s.first, s.nr, s.keep);
+}
+
+bool readahead_with(struct mm *mm, vpn_t vpn, bool write)
+{
+	struct ra_stream s;
+
+	if (!stream_find(mm, vpn, write, &s))
+		return false;
+	s.nr = (u32)min_u64(s.nr + 1, VM_RUN_MAX);
+	if (s.first.val > vpn.val)
+		s.first = vpn;
+	else
+		s.first.val = vpn.val + 1 - s.nr;
+	readahead_range(mm, s.first, s.nr, s.keep);
+	return pte_is_present(pte_read(mm, vpn));
 }

@@ -15,5 +15,11 @@
 /* After a fault on a swapped page was served. */
 void readahead(struct mm *mm, vpn_t vpn, bool write);
 
+/*
+ * Instead of serving a fault on a page of a device that is not synchronous: the page and what its stream will want
+ * next, in one batch of requests. False: the page is not there yet, as there is no stream, no room, or an error.
+ */
+bool must_check readahead_with(struct mm *mm, vpn_t vpn, bool write);
+
 /* Brings in what it can of [first, first + nr), nr <= VM_RUN_MAX; with `keep` clean, the slots keeping their data. */
 void readahead_range(struct mm *mm, vpn_t first, u32 nr, bool keep);

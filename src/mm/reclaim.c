@@ -309,28 +309,75 @@ static void put_back(struct mm *mm, frame_t frame)
 	must(!detached); /* under writeback: slot_writeback_end detaches it */
 }
 
-/* Writes one frame to its slot and ends its time in the swap cache. */
-static void write_frame(struct mm *mm, struct reclaim_run *run, frame_t frame)
+/* Frames on their way to the device, under writeback. */
+struct frame_batch {
+	frame_t frames[FRAME_RUN];
+	swp_entry_t entries[FRAME_RUN];
+	struct swap_io io[FRAME_RUN];
+	u32 nr;
+};
+
+/* False: the page was taken back or dropped. */
+static bool begin_writeback(struct mm *mm, frame_t frame)
 {
 	swp_entry_t entry = frame_desc(mm, frame)->entry;
-	struct atomic64 *slot = swap_slot(mm, entry);
-	enum slot_left left;
 	int ret;
 
-	while ((ret = slot_writeback_begin(slot, frame.val)) == -EAGAIN)
+	while ((ret = slot_writeback_begin(swap_slot(mm, entry), frame.val)) == -EAGAIN)
 		swap_wait(mm, entry);
-	if (ret == -ENOENT)
-		return; /* taken back or dropped */
-	if (slot_count(slot_read(slot)) > 0 && swap_write(mm, entry, vm_frame_data(&mm->vm, frame))) {
-		if (!mutate(MUTATE_NO_PUT_BACK))
-			put_back(mm, frame);
-		run->failed++;
-	} else {
-		run->freed++;
-	}
-	while (slot_writeback_end(slot, &left))
+	return ret != -ENOENT;
+}
+
+static void end_writeback(struct mm *mm, swp_entry_t entry)
+{
+	enum slot_left left;
+
+	while (slot_writeback_end(swap_slot(mm, entry), &left))
 		swap_wait(mm, entry);
 	swap_finish(mm, entry, left);
+}
+
+static void write_batch(struct mm *mm, struct reclaim_run *run, struct frame_batch *batch)
+{
+	swap_write_pages(mm, batch->entries, batch->io, batch->nr);
+	for (u32 i = 0; i < batch->nr; i++) {
+		if (batch->io[i].err) {
+			if (!mutate(MUTATE_NO_PUT_BACK))
+				put_back(mm, batch->frames[i]);
+			run->failed++;
+		} else {
+			run->freed++;
+		}
+		end_writeback(mm, batch->entries[i]);
+	}
+	batch->nr = 0;
+}
+
+/* Writes the frames to their slots and ends their time in the swap cache. */
+static void write_frames(struct mm *mm, struct reclaim_run *run)
+{
+	struct frame_batch batch;
+
+	batch.nr = 0;
+	for (u32 i = 0; i < run->used; i++) {
+		frame_t frame = { run->first.val + i };
+		swp_entry_t entry = frame_desc(mm, frame)->entry;
+
+		if (!begin_writeback(mm, frame))
+			continue;
+		if (slot_count(slot_read(swap_slot(mm, entry))) == 0) {
+			run->freed++;
+			end_writeback(mm, entry);
+			continue;
+		}
+		batch.frames[batch.nr] = frame;
+		batch.entries[batch.nr] = entry;
+		batch.io[batch.nr++].page = vm_frame_data(&mm->vm, frame);
+		if (batch.nr == swap_batch_max(mm, entry))
+			write_batch(mm, run, &batch);
+	}
+	if (batch.nr)
+		write_batch(mm, run, &batch);
 }
 
 /* ---- one run ---- */
@@ -350,8 +397,7 @@ static void reclaim_victims(struct mm *mm, struct reclaim_run *run)
 	must(!run->nr || mm->in_place);
 	if (run->nr)
 		run->freed += writeback_victims(mm, run->victims, run->nr, run->buffer, &run->failed);
-	for (u32 i = 0; i < run->used; i++)
-		write_frame(mm, run, (frame_t){ run->first.val + i });
+	write_frames(mm, run);
 }
 
 void reclaim_pause(struct mm *mm, u64 ns)

@@ -120,6 +120,7 @@ void mm_stats_sum(const struct mm_stats *stats, struct weir_stats *out)
 		.swapped = pages_to_bytes(atomic64_read(&stats->swapped)),
 		.swapped_at_peak = pages_to_bytes(atomic64_read(&stats->swapped_at_peak)),
 		.pages_in = counter_sum(stats, STAT_PAGES_IN),
+		.pages_ahead = counter_sum(stats, STAT_PAGES_AHEAD),
 		.pages_out = counter_sum(stats, STAT_PAGES_OUT),
 		.pages_out_clean = counter_sum(stats, STAT_PAGES_OUT_CLEAN),
 		.faults_zero = counter_sum(stats, STAT_FAULT_ZERO),

@@ -12,6 +12,10 @@ enum {
 	BITS = 64,
 	SLOTS_PER_PAGE = PAGE_SIZE / sizeof(u64), /* of the swap table */
 	TICK_NS = 4000000, /* at 250 Hz */
+	READ_RETRIES = 3,
+	READ_PAUSE_NS = 10000000, /* before the first; each is four times as long */
+	FAILURES_MAX = 8, /* writes in a row that fail before it is the device that does */
+	WRITE_PAUSE_NS = 1000000000,
 };
 
 /* ---- the map of free slots ---- */
@@ -161,16 +165,50 @@ static u32 swap_alloc_from(struct mm *mm, struct swap_info *si, swp_entry_t *ent
 	return got;
 }
 
+/* May slots of the device be handed out? Not while its writes fail, until it is time to try again. */
+static bool swap_may_alloc(struct swap_info *si)
+{
+	if (atomic32_load_acquire(&si->state) != SWAP_ON)
+		return false;
+	return atomic32_read(&si->failures) < FAILURES_MAX || sync_clock_ns() >= atomic64_read(&si->retry_ns);
+}
+
+/* The highest priority below `prio` of any device; INT_MIN: there is none. */
+static int next_prio(struct mm *mm, u32 nr_swap, s64 prio)
+{
+	int next = INT_MIN;
+
+	for (u32 type = 0; type < nr_swap; type++) {
+		if (mm->swap[type].prio < prio && mm->swap[type].prio > next)
+			next = mm->swap[type].prio;
+	}
+	return next;
+}
+
+/* From the devices of one priority, each in its turn. */
+static u32 swap_alloc_at(struct mm *mm, u32 nr_swap, int prio, swp_entry_t *entries, u32 nr)
+{
+	struct swap_info *equal[SWAP_TYPES_MAX];
+	u32 nr_equal = 0, turn = 0, got = 0;
+
+	for (u32 type = 0; type < nr_swap; type++) {
+		if (mm->swap[type].prio == prio && swap_may_alloc(&mm->swap[type]))
+			equal[nr_equal++] = &mm->swap[type];
+	}
+	if (nr_equal > 1)
+		turn = atomic32_add_return(&mm->swap_turn, 1);
+	for (u32 i = 0; i < nr_equal && got < nr; i++)
+		got += swap_alloc_from(mm, equal[(turn + i) % nr_equal], entries + got, nr - got);
+	return got;
+}
+
 u32 swap_alloc(struct mm *mm, swp_entry_t *entries, u32 nr)
 {
 	u32 nr_swap = atomic32_load_acquire(&mm->nr_swap), got = 0;
+	int prio = next_prio(mm, nr_swap, (s64)INT_MAX + 1);
 
-	for (u32 type = 0; type < nr_swap && got < nr; type++) {
-		struct swap_info *si = &mm->swap[type];
-
-		if (atomic32_load_acquire(&si->state) == SWAP_ON)
-			got += swap_alloc_from(mm, si, entries + got, nr - got);
-	}
+	for (; prio > INT_MIN && got < nr; prio = next_prio(mm, nr_swap, prio))
+		got += swap_alloc_at(mm, nr_swap, prio, entries + got, nr - got);
 	return got;
 }
 
@@ -182,8 +220,14 @@ void swap_finish(struct mm *mm, swp_entry_t entry, enum slot_left left)
 		return;
 	if ((si->dev_flags & SWAP_DISCARD) && !mutate(MUTATE_DISCARD_LATE))
 		si->dev->ops->discard(si->dev, swp_offset(entry));
-	slot_release(swap_slot(mm, entry));
-	map_give(&si->map, swp_offset(entry));
+	if (slot_read(swap_slot(mm, entry)) & SLOT_BAD) {
+		/* Its bit stays taken: nobody gets it any more. */
+		slot_release(swap_slot(mm, entry));
+		atomic64_fetch_add(&si->nr_bad, 1);
+	} else {
+		slot_release(swap_slot(mm, entry));
+		map_give(&si->map, swp_offset(entry));
+	}
 	if (mutate(MUTATE_DISCARD_LATE))
 		si->dev->ops->discard(si->dev, swp_offset(entry));
 	atomic64_fetch_sub(&mm->stats->swapped, 1);
@@ -244,22 +288,106 @@ void swap_wait(struct mm *mm, swp_entry_t entry)
 	slot_wait(slot, slot_read(slot));
 }
 
-int swap_read(struct mm *mm, swp_entry_t entry, void *page)
+/* How many from the first on are on one device. */
+static u32 same_device(const swp_entry_t *entries, u32 nr)
 {
-	struct swap_info *si = swap_info(mm, entry);
-	int ret = si->dev->ops->read(si->dev, swp_offset(entry), page);
+	u32 n = 1;
 
-	mm_stats_add(mm->stats, ret ? STAT_READ_ERROR : STAT_PAGES_IN, 1);
-	return ret;
+	while (n < nr && swp_type(entries[n]) == swp_type(entries[0]))
+		n++;
+	return n;
 }
 
-int swap_write(struct mm *mm, swp_entry_t entry, const void *page)
+/*
+ * What failed is read again, one by one and after a pause, where that may help: what a device at memory speed has lost
+ * is lost. The pins are held meanwhile, so whoever else needs one of these pages waits as well.
+ */
+static void read_again(struct swap_info *si, struct swap_io *io, u32 nr)
 {
-	struct swap_info *si = swap_info(mm, entry);
-	int ret = si->dev->ops->write(si->dev, swp_offset(entry), page);
+	u64 pause_ns = READ_PAUSE_NS;
 
-	mm_stats_add(mm->stats, ret ? STAT_WRITE_ERROR : STAT_PAGES_OUT, 1);
-	return ret;
+	for (int tries = 0; tries < READ_RETRIES; tries++, pause_ns *= 4) {
+		struct atomic32 never = { 0 };
+		bool paused = false;
+
+		for (u32 i = 0; i < nr; i++) {
+			if (!io[i].err)
+				continue;
+			if (!paused)
+				sync_wait32_timeout(&never, 0, pause_ns);
+			paused = true;
+			io[i].err = si->dev->ops->read(si->dev, io[i].slot, io[i].page);
+		}
+		if (!paused)
+			return;
+	}
+}
+
+void swap_read_pages(struct mm *mm, const swp_entry_t *entries, struct swap_io *io, u32 nr)
+{
+	for (u32 i = 0, n; i < nr; i += n) {
+		struct swap_info *si = swap_info(mm, entries[i]);
+		u32 failed = 0;
+
+		n = same_device(entries + i, nr - i);
+		for (u32 k = i; k < i + n; k++)
+			io[k].slot = swp_offset(entries[k]);
+		swap_device_read_pages(si->dev, io + i, n);
+		if (!(si->dev_flags & SWAP_SYNCHRONOUS_IO))
+			read_again(si, io + i, n);
+		for (u32 k = i; k < i + n; k++)
+			failed += io[k].err != 0;
+		if (failed)
+			mm_stats_add(mm->stats, STAT_READ_ERROR, failed);
+		mm_stats_add(mm->stats, STAT_PAGES_IN, n - failed);
+	}
+}
+
+int swap_read(struct mm *mm, swp_entry_t entry, void *page)
+{
+	struct swap_io io = { .page = page };
+
+	swap_read_pages(mm, &entry, &io, 1);
+	return io.err;
+}
+
+/*
+ * A slot that cannot be written is retired, if others can: when all of a device fails, its slots are not to blame, and
+ * it is left alone for a while.
+ */
+static void write_failed(struct mm *mm, struct swap_info *si, u32 slot, int err)
+{
+	u32 failures;
+
+	mm_stats_add(mm->stats, STAT_WRITE_ERROR, 1);
+	if (err == -ENOSPC || err == -ENOMEM)
+		return;
+	failures = atomic32_add_return(&si->failures, 1);
+	if (failures <= FAILURES_MAX)
+		slot_mark_bad(&si->table[slot]);
+	if (failures >= FAILURES_MAX)
+		atomic64_set(&si->retry_ns, sync_clock_ns() + WRITE_PAUSE_NS);
+}
+
+void swap_write_pages(struct mm *mm, const swp_entry_t *entries, struct swap_io *io, u32 nr)
+{
+	for (u32 i = 0, n; i < nr; i += n) {
+		struct swap_info *si = swap_info(mm, entries[i]);
+		u32 failed = 0;
+
+		n = same_device(entries + i, nr - i);
+		for (u32 k = i; k < i + n; k++)
+			io[k].slot = swp_offset(entries[k]);
+		swap_device_write_pages(si->dev, io + i, n);
+		for (u32 k = i; k < i + n; k++) {
+			if (io[k].err)
+				write_failed(mm, si, io[k].slot, io[k].err);
+			failed += io[k].err != 0;
+		}
+		mm_stats_add(mm->stats, STAT_PAGES_OUT, n - failed);
+		if (failed < n && atomic32_read(&si->failures))
+			atomic32_set(&si->failures, 0);
+	}
 }
 
 bool swap_is_tight(struct mm *mm)
@@ -299,6 +427,7 @@ int swap_add(struct mm *mm, struct swap_device *dev)
 		return -ENOSPC;
 	si = &mm->swap[type];
 	*si = (struct swap_info){ .dev = dev, .type = type, .nr_slots = dev->nr_slots, .dev_flags = dev->flags };
+	si->prio = dev->prio == SWAP_PRIO_DEFAULT ? -1 - (int)type : dev->prio;
 	si->table = vm_table_alloc((size_t)dev->nr_slots * sizeof(struct atomic64));
 	if (!si->table || map_init(&si->map, dev->nr_slots)) {
 		vm_table_free(si->table, (size_t)dev->nr_slots * sizeof(struct atomic64));

@@ -48,7 +48,24 @@ void swap_relax(struct mm *mm, swp_entry_t entry);
 
 /* Read and write, with their errors counted; the slot is pinned, no lock is held. */
 int must_check swap_read(struct mm *mm, swp_entry_t entry, void *page);
-int must_check swap_write(struct mm *mm, swp_entry_t entry, const void *page);
+
+/*
+ * The same for many: the caller has all the pins and sets the pages; io[i].slot and io[i].err are the results of
+ * entries[i]. Written in runs of at most swap_batch_max(), as what is in work cannot be taken back any more.
+ */
+void swap_read_pages(struct mm *mm, const swp_entry_t *entries, struct swap_io *io, u32 nr);
+void swap_write_pages(struct mm *mm, const swp_entry_t *entries, struct swap_io *io, u32 nr);
+
+/* Synchronous devices gain nothing by batches, others all. */
+static inline bool swap_is_synchronous(struct mm *mm, swp_entry_t entry)
+{
+	return (swap_info(mm, entry)->dev_flags & SWAP_SYNCHRONOUS_IO) != 0;
+}
+
+static inline u32 swap_batch_max(struct mm *mm, swp_entry_t entry)
+{
+	return swap_is_synchronous(mm, entry) ? 1 : FRAME_RUN;
+}
 
 /* Are clean pages to give their slots up early? (swap or its memory more than half full) */
 bool swap_is_tight(struct mm *mm);

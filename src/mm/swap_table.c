@@ -41,6 +41,15 @@ bool slot_alloc(struct atomic64 *slot, u32 owner)
 	return atomic64_cas_acquire(slot, &old, 1 | SLOT_HAS_CACHE | slot_high(owner));
 }
 
+void slot_mark_bad(struct atomic64 *slot)
+{
+	u64 old = atomic64_read(slot);
+
+	do {
+		must(old & SLOT_HAS_CACHE);
+	} while (!atomic64_cas_relaxed(slot, &old, old | SLOT_BAD));
+}
+
 void slot_release(struct atomic64 *slot)
 {
 	u64 old = atomic64_read(slot);

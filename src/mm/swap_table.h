@@ -95,6 +95,9 @@ enum slot_left {
 /* Hands out a free slot with count 1, pinned by `owner`; false if it is not free. Acquire: meets slot_release. */
 bool slot_alloc(struct atomic64 *slot, u32 owner);
 
+/* The slot cannot be written: slot_release() leaves it BAD. The caller has its pin. */
+void slot_mark_bad(struct atomic64 *slot);
+
 /* Ends the life of a slot of which the caller has the pin and nobody is a user. Release: meets slot_alloc. */
 void slot_release(struct atomic64 *slot);
 

@@ -169,6 +169,10 @@ struct swap_info {
 	struct slot_map map;
 	struct atomic32 state; /* enum swap_state */
 	struct atomic64 used; /* slots taken, or about to be */
+	struct atomic32 failures; /* writes that failed since one succeeded; lost updates do not matter */
+	struct atomic64 retry_ns; /* while it fails: not before this time (sync_clock_ns) */
+	struct atomic64 nr_bad; /* slots that were retired */
+	int prio; /* of dev: higher ones are used first, equal ones in turn */
 	u32 dev_flags; /* of dev: readable after dev has gone */
 	u32 type;
 	u32 nr_slots;
@@ -192,6 +196,7 @@ struct mm {
 	struct frame_pool frames;
 	struct swap_info swap[SWAP_TYPES_MAX];
 	struct atomic32 nr_swap; /* devices ever added: those below may be looked at */
+	struct atomic32 swap_turn; /* which of the devices of equal priority is next; a hint */
 	struct mutex swap_lock; /* swapon, swapoff */
 	struct kswapd kswapd;
 	struct atomic64 reclaim_paused; /* until then, by sync_clock_ns(); 0: no */

@@ -117,17 +117,43 @@ static void copy_victims(struct mm *mm, const struct victim *v, u32 nr, frame_t 
 	}
 }
 
+/* Victims on their way to the device: indices into the run's. */
+struct write_batch {
+	u32 victim[FRAME_RUN];
+	swp_entry_t entries[FRAME_RUN];
+	struct swap_io io[FRAME_RUN];
+	u32 nr;
+};
+
+static void write_batch(struct mm *mm, struct write_batch *batch, bool *written, u32 *failed)
+{
+	swap_write_pages(mm, batch->entries, batch->io, batch->nr);
+	for (u32 i = 0; i < batch->nr; i++) {
+		written[batch->victim[i]] = !batch->io[i].err;
+		*failed += batch->io[i].err != 0;
+	}
+	batch->nr = 0;
+}
+
 static void write_victims(struct mm *mm, const struct victim *v, u32 nr, frame_t buffer, bool *written, u32 *failed)
 {
+	struct write_batch batch;
+
+	batch.nr = 0;
 	copy_victims(mm, v, nr, buffer, written);
 	for (u32 i = 0; i < nr; i++) {
 		if (!written[i] || !is_ours(&v[i], pte_read(mm, v[i].vpn))) {
 			written[i] = false;
-		} else if (swap_write(mm, v[i].entry, vm_frame_data(&mm->vm, (frame_t){ buffer.val + i }))) {
-			written[i] = false;
-			(*failed)++;
+			continue;
 		}
+		batch.victim[batch.nr] = i;
+		batch.entries[batch.nr] = v[i].entry;
+		batch.io[batch.nr++].page = vm_frame_data(&mm->vm, (frame_t){ buffer.val + i });
+		if (batch.nr == swap_batch_max(mm, v[i].entry))
+			write_batch(mm, &batch, written, failed);
 	}
+	if (batch.nr)
+		write_batch(mm, &batch, written, failed);
 }
 
 /* ---- drop ---- */

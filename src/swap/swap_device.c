@@ -61,6 +61,8 @@ static const struct option brd_options[] = {
 
 /* Of every driver. */
 static const struct option filter_options[] = {
+	{ "prio", OPTION_INT, (u64)-32768, 32767, offsetof(struct swap_device_config, prio),
+	  "devices of higher priority are used first, of equal priority in turn" },
 	{ "stats", OPTION_BOOL, 0, 0, offsetof(struct swap_device_config, stats), "measure each call" },
 	{ "checksum", OPTION_SWITCH, 0, 0, offsetof(struct swap_device_config, checksum),
 	  "verify each page that comes back" },
@@ -142,7 +144,7 @@ static void describe_expected(char *text, size_t size, const struct option *o)
 			 (unsigned long long)o->max / 1000000000);
 		break;
 	case OPTION_INT:
-		print_to(text, size, "%llu to %llu", (unsigned long long)o->min, (unsigned long long)o->max);
+		print_to(text, size, "%lld to %lld", (long long)o->min, (long long)o->max);
 		break;
 	case OPTION_ALGO:
 		text[0] = '\0';
@@ -333,7 +335,7 @@ int swap_device_parse(const char *spec, struct swap_device_config *cfg, char *er
 	u32 seen = 0;
 	int ret = 0;
 
-	*cfg = (struct swap_device_config){ .algo = ZCOMP_LZ4 };
+	*cfg = (struct swap_device_config){ .algo = ZCOMP_LZ4, .prio = SWAP_PRIO_DEFAULT };
 	(void)token_next(&spec, ':', &t);
 	if (!t.has_value)
 		syntax = find_syntax(t.name);
@@ -366,29 +368,11 @@ int swap_device_open(const struct swap_device_config *cfg, struct swap_device **
 		ret = driver->open(cfg, &dev);
 		if (!ret)
 			ret = filters_open(cfg, driver->flags & SWAP_DRIVER_EXTERNAL, &dev);
-		if (!ret)
-			*out = dev;
-		return ret;
+		if (ret)
+			return ret;
+		dev->prio = cfg->prio;
+		*out = dev;
+		return 0;
 	}
 	return -EINVAL;
-}
-
-void swap_device_read_pages(struct swap_device *dev, struct swap_io *io, u32 nr)
-{
-	if (dev->ops->read_pages) {
-		dev->ops->read_pages(dev, io, nr);
-		return;
-	}
-	for (u32 i = 0; i < nr; i++)
-		io[i].err = dev->ops->read(dev, io[i].slot, io[i].page);
-}
-
-void swap_device_write_pages(struct swap_device *dev, struct swap_io *io, u32 nr)
-{
-	if (dev->ops->write_pages) {
-		dev->ops->write_pages(dev, io, nr);
-		return;
-	}
-	for (u32 i = 0; i < nr; i++)
-		io[i].err = dev->ops->write(dev, io[i].slot, io[i].page);
 }

@@ -9,6 +9,8 @@
  */
 #pragma once
 
+#include <limits.h>
+
 #include "base/types.h"
 
 enum swap_device_flags {
@@ -72,21 +74,42 @@ struct swap_device_ops {
 	void (*close)(struct swap_device *dev);
 };
 
-/* By the ops' own batches, or one by one. */
-void swap_device_read_pages(struct swap_device *dev, struct swap_io *io, u32 nr);
-void swap_device_write_pages(struct swap_device *dev, struct swap_io *io, u32 nr);
-
 struct swap_device {
 	const struct swap_device_ops *ops;
 	const char *name; /* "zram" */
 	u32 flags; /* enum swap_device_flags */
 	u32 nr_slots;
+	int prio; /* among the devices of an mm: higher ones are used first, equal ones in turn; or SWAP_PRIO_DEFAULT */
 	struct swap_memory memory; /* set by the core at swapon, before the first operation */
 };
 
 static inline int swap_device_fork_child(struct swap_device *dev)
 {
 	return dev->ops->fork_child ? dev->ops->fork_child(dev) : 0;
+}
+
+/* Below all devices that an mm has already: those that come first are used first. */
+#define SWAP_PRIO_DEFAULT INT_MIN
+
+/* By the ops' own batches, or one by one. */
+static inline void swap_device_read_pages(struct swap_device *dev, struct swap_io *io, u32 nr)
+{
+	if (dev->ops->read_pages) {
+		dev->ops->read_pages(dev, io, nr);
+		return;
+	}
+	for (u32 i = 0; i < nr; i++)
+		io[i].err = dev->ops->read(dev, io[i].slot, io[i].page);
+}
+
+static inline void swap_device_write_pages(struct swap_device *dev, struct swap_io *io, u32 nr)
+{
+	if (dev->ops->write_pages) {
+		dev->ops->write_pages(dev, io, nr);
+		return;
+	}
+	for (u32 i = 0; i < nr; i++)
+		io[i].err = dev->ops->write(dev, io[i].slot, io[i].page);
 }
 
 /* Parsed form of a specification such as "zram:algo=zstd,level=3". */
@@ -128,6 +151,7 @@ struct swap_device_config {
 	enum zcomp_algo algo; /* zram */
 	int level; /* zram */
 	u64 read_delay_ns; /* brd */
+	int prio; /* of any */
 
 	/* Filters, from the core down (swap/filter.h). */
 	bool stats;
