@@ -2,7 +2,7 @@
 # Meson does the work: this file only saves typing. Variables: DESTDIR, PREFIX, WEIR_DEMO_MB, LONG.
 PREFIX ?= /usr/local
 
-.PHONY: all demo check check-asan check-tsan programs bench install clean
+.PHONY: all demo check check-asan check-tsan programs bench lab install clean
 
 all:
 	@scripts/setup build
@@ -30,6 +30,10 @@ programs: all
 
 bench: all
 	@meson test -C build --benchmark --verbose
+
+lab: all
+	@scripts/setup lab
+	@lab/lab
 
 install: all
 	meson install -C build --no-rebuild

@@ -39,6 +39,9 @@ expect 2 'not a number' race --threads 0
 expect 2 'unexpected word' race now
 expect 0 'direct-unsafe.*ratio' bench swapin --size 4M --rounds 3
 expect 0 '"cached"' bench swapin --size 2M --rounds 1 --json
+expect 0 '^slot  *[0-9.]* .* us .* ms' bench losers --threads 4 --races 8
+expect 0 '"tick": {"lost_faults": [1-9]' bench losers --threads 4 --races 8 --json
+expect 2 'unknown swap device' bench losers --swap floppy
 expect 2 'say which' bench
 expect 2 "unexpected word .now." bench swapin now
 [ "$(wc -l </proc/swaps)" -gt 1 ] || expect 2 'no swap is active' race --target kernel

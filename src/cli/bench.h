@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 extern const struct verb bench_swapin;
+extern const struct verb bench_losers;
 extern const struct verb bench_workload;
 extern const struct verb bench_phases;
 extern const struct verb bench_hitrate;

@@ -3,7 +3,8 @@
 
 #include "cli/bench.h"
 
-static const struct verb *const benches[] = { &bench_swapin, &bench_workload, &bench_phases, &bench_hitrate };
+static const struct verb *const benches[] = { &bench_swapin, &bench_losers, &bench_workload, &bench_phases,
+					      &bench_hitrate };
 
 static int bench_main(int argc, char **argv)
 {
@@ -16,15 +17,16 @@ static int bench_main(int argc, char **argv)
 		}
 	}
 	return cli_error(CLI_USAGE, "bench",
-			 "say which: weir bench swapin, workload, phases or hitrate, with --help "
+			 "say which: weir bench swapin, losers, workload, phases or hitrate, with --help "
 			 "for its options");
 }
 
 const struct verb verb_bench = {
 	.name = "bench",
 	.help = "measure swap-in, weir against the kernel's zram, and the choice of the pages that leave",
-	.synopsis = "swapin|workload|phases|hitrate [OPTIONS]",
+	.synopsis = "swapin|losers|workload|phases|hitrate [OPTIONS]",
 	.details = "swapin    everything is swapped in again, by each of the designs\n"
+		   "losers    what it costs to lose a race for a page, by the ways to relax\n"
 		   "workload  a working set larger than memory, in nine ways, under weir and under the kernel\n"
 		   "phases    that workload alone, in whatever memory there is\n"
 		   "hitrate   the pages that weir keeps, against exact LRU and FIFO on the same trace\n"

@@ -54,7 +54,7 @@ static const struct option_spec race_options[] = {
 	  .kind = OPTION_SIZE,
 	  .argument = "SIZE",
 	  .value = &options.size,
-	  .min = 1 << 20,
+	  .min = 64 << 10,
 	  .help = "the region; default 32M" },
 	{ .name = "swap",
 	  .kind = OPTION_STRING,
@@ -104,14 +104,23 @@ static int error(int status, const char *what, int err)
 struct run {
 	const char *target, *policy, *relax, *swap;
 	struct race_result result;
-	struct weir_stats stats;
+	u64 pages_in, pages_out; /* kernel: those of the whole system */
+	u64 pin_waits; /* weir only */
 };
 
 static int run_kernel(struct run *run, const struct race_options *o)
 {
+	struct kernel_swap_counts before, after;
+	int ret;
+
 	if (!kernel_swap_is_active())
 		return cli_error(CLI_USAGE, "race", "%s", kernel_swap_hint);
-	return -race_run(o, &kernel_race_target, &run->result);
+	before = kernel_swap_counts();
+	ret = race_run(o, &kernel_race_target, &run->result);
+	after = kernel_swap_counts();
+	run->pages_in = after.in - before.in;
+	run->pages_out = after.out - before.out;
+	return -ret;
 }
 
 static int run_weir(struct run *run, const struct race_options *o)
@@ -124,6 +133,7 @@ static int run_weir(struct run *run, const struct race_options *o)
 		.policy = (enum swapin_policy)policy,
 		.relax = (enum swapin_relax)relax,
 	};
+	struct weir_stats stats;
 	char err[160] = "";
 	int ret = lab_open(&cfg, err, sizeof(err));
 
@@ -132,7 +142,10 @@ static int run_weir(struct run *run, const struct race_options *o)
 	if (ret)
 		return error(CLI_USAGE, "cannot set up (see weir probe)", ret);
 	ret = race_run(o, &lab_race_target, &run->result);
-	mm_stats_sum(&lab_stats, &run->stats);
+	mm_stats_sum(&lab_stats, &stats);
+	run->pages_in = stats.pages_in;
+	run->pages_out = stats.pages_out;
+	run->pin_waits = stats.pin_waits;
 	lab_close();
 	return -ret;
 }
@@ -154,11 +167,10 @@ static void fill_record(const struct run *run, struct record *record)
 	record_number(record, RECORD_COUNT, "counts_lost", "counts lost", r->counts_lost);
 	record_number(record, RECORD_COUNT, "misloads", "misloads", r->misloads);
 	record_number(record, RECORD_NS, "first_loss_ns", "first loss after", r->first_loss_ns)->quiet = true;
-	if (options.target == TARGET_WEIR) {
-		record_number(record, RECORD_COUNT, "pages_in", "pages in", run->stats.pages_in);
-		record_number(record, RECORD_COUNT, "pages_out", "pages out", run->stats.pages_out);
-		record_number(record, RECORD_COUNT, "pin_waits", "waits for a pin", run->stats.pin_waits);
-	}
+	record_number(record, RECORD_COUNT, "pages_in", "pages in", run->pages_in);
+	record_number(record, RECORD_COUNT, "pages_out", "pages out", run->pages_out);
+	if (options.target == TARGET_WEIR)
+		record_number(record, RECORD_COUNT, "pin_waits", "waits for a pin", run->pin_waits);
 }
 
 static bool is_loss(const struct race_result *r)
@@ -239,7 +251,7 @@ static int run_all(struct run *run)
 			snprintf(first, sizeof(first), "%.2f s", (double)run->result.first_loss_ns / 1e9);
 		printf("%-14s %-7s %9llu %11llu %9llu %11s %12llu\n", run->policy, run->relax,
 		       (unsigned long long)run->result.rounds, (unsigned long long)run->result.pages_lost,
-		       (unsigned long long)run->result.misloads, first, (unsigned long long)run->stats.pin_waits);
+		       (unsigned long long)run->result.misloads, first, (unsigned long long)run->pin_waits);
 		fflush(stdout);
 		lost_safe |= is_loss(&run->result) && swapin_policies[p].safe;
 	}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Needs nothing but libc, as race.c. */
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "lab/race.h"
@@ -24,6 +25,24 @@ bool kernel_swap_is_active(void)
 	if (f)
 		fclose(f);
 	return lines > 1;
+}
+
+struct kernel_swap_counts kernel_swap_counts(void)
+{
+	struct kernel_swap_counts counts = { 0 };
+	FILE *f = fopen("/proc/vmstat", "r");
+	unsigned long long value;
+	char name[64];
+
+	while (f && fscanf(f, "%63s %llu", name, &value) == 2) {
+		if (!strcmp(name, "pswpin"))
+			counts.in = value;
+		if (!strcmp(name, "pswpout"))
+			counts.out = value;
+	}
+	if (f)
+		fclose(f);
+	return counts;
 }
 
 static void *kernel_map(void *ctx, size_t bytes)
