@@ -269,8 +269,9 @@ static void fork_process(void *arg)
 {
 	(void)arg;
 	gate_close(&world->gate);
-	mm_fork_begin(&world->mm);
+	must(!mm_fork_begin(&world->mm));
 	world_fork();
+	mm_forked(&world->mm, 1);
 	mm_fork_parent(&world->mm);
 	gate_open(&world->gate);
 }

@@ -148,3 +148,20 @@ void os_nofile_restore(u64 limit)
 	now[0] = limit;
 	sys4(SYS_prlimit64, 0, NOFILE, now, NULL);
 }
+
+enum { FD_MIN = 900, FD_ROOM = 32 };
+
+int os_fd_raise(int fd)
+{
+	u64 limit[2] = { 0 };
+	long min = FD_MIN, high;
+
+	sys4(SYS_prlimit64, 0, NOFILE, NULL, limit);
+	if (limit[0] < FD_MIN + FD_ROOM)
+		min = limit[0] > FD_ROOM ? (long)(limit[0] - FD_ROOM) : 0;
+	high = sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, min);
+	if (is_error(high))
+		return fd;
+	sys1(SYS_close, fd);
+	return (int)high;
+}

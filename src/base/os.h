@@ -51,3 +51,6 @@ void os_sleep_until_ns(u64 ns);
  */
 u64 os_nofile_raise(void);
 void os_nofile_restore(u64 limit);
+
+/* Moves a descriptor (closed on exec) out of the way of those that programs count on. Returns where it is now. */
+int os_fd_raise(int fd);

@@ -63,7 +63,7 @@ static const struct option_spec run_options[] = {
 	  .kind = OPTION_STRING,
 	  .argument = "DEVICE",
 	  .value = &options.swap,
-	  .help = "where pages go: zram[:algo=lz4|zstd,level=N]; default zram" },
+	  .help = "where pages go: zram[:algo=lz4|zstd,level=N] or file:PATH[,size=SIZE]; default zram" },
 	{ .name = "faults",
 	  .kind = OPTION_CHOICE,
 	  .choices = faults_names,
@@ -83,6 +83,14 @@ static const struct option_spec run_options[] = {
 	{ 0 },
 };
 
+/* What is opened before the program starts, and kept open by the holder. */
+static struct {
+	struct swap_device_config config;
+	const struct swap_driver *driver;
+	int fds[1 + SWAP_FDS_MAX]; /* the pool's, then the device's */
+	int nr;
+} shared;
+
 static int run_error(int status, const char *text)
 {
 	return cli_error(status, "run", "%s", text);
@@ -90,12 +98,11 @@ static int run_error(int status, const char *text)
 
 static int check_usage(int argc)
 {
-	struct swap_device_config config;
 	char err[256] = "";
 
 	if (!options.memory && !options.resident)
 		return run_error(CLI_RUN_FAILED, "no limit given; say for instance --memory 512M");
-	if (swap_device_parse(options.swap, &config, err, sizeof(err)) < 0)
+	if (swap_device_parse(options.swap, &shared.config, err, sizeof(err)) < 0)
 		return cli_error(CLI_RUN_FAILED, "run", "--swap: %s", err);
 	if (argc < 1)
 		return run_error(CLI_RUN_FAILED,
@@ -168,6 +175,97 @@ static int set_allocator(const struct machine *machine)
 	return prepend_variable("LD_PRELOAD", preload, ':');
 }
 
+/* ---- what the processes share ---- */
+
+enum { SHARE_WAIT_MS = 600, SHARE_STEP_MS = 20 };
+
+static void close_shared(void)
+{
+	for (int i = 0; i < shared.nr; i++)
+		close(shared.fds[i]);
+	shared.nr = 0;
+}
+
+/*
+ * Opens what is to be shared, for a moment again and again where an earlier run may still hold it: its holder sees a
+ * little later than we that it has ended. The number of descriptors, or -errno, told.
+ */
+static int share_device(struct swap_device_config *config, int *fds)
+{
+	char err[256];
+	int rc;
+
+	for (int ms = 0;; ms += SHARE_STEP_MS) {
+		rc = shared.driver->share(config, fds, err, sizeof(err));
+		if ((rc != -EAGAIN && rc != -EBUSY && rc != -ENOSPC) || ms >= SHARE_WAIT_MS)
+			break;
+		usleep(SHARE_STEP_MS * 1000);
+	}
+	if (rc < 0)
+		cli_error(CLI_RUN_FAILED, "run", "--swap: %s", err);
+	return rc;
+}
+
+/* Each process opens the device for itself: can it be opened at all, and more than once? */
+static int try_device(void)
+{
+	struct swap_device_config config = shared.config;
+	int first[SWAP_FDS_MAX], second[SWAP_FDS_MAX], nr, again;
+	char err[256];
+
+	nr = share_device(&config, first);
+	if (nr < 0)
+		return CLI_RUN_FAILED;
+	config = shared.config;
+	again = shared.driver->share(&config, second, err, sizeof(err));
+	for (int i = 0; i < nr; i++)
+		close(first[i]);
+	for (int i = 0; i < again; i++)
+		close(second[i]);
+	return again >= 0 ? 0
+			  : run_error(CLI_RUN_FAILED, "--swap: each process would need this device for itself; "
+						      "name a directory, or leave out --per-process");
+}
+
+/* Opens what can fail because of the machine before the program starts. 0 or an exit status. */
+static int open_device(void)
+{
+	int nr;
+
+	for (size_t i = 0; swap_drivers[i]; i++) {
+		if (!strcmp(swap_drivers[i]->name, shared.config.driver))
+			shared.driver = swap_drivers[i];
+	}
+	shared.nr = 1;
+	shared.fds[0] = -1;
+	if (!shared.driver->share)
+		return 0;
+	if (options.per_process)
+		return try_device();
+	nr = share_device(&shared.config, shared.fds + 1);
+	if (nr < 0)
+		return CLI_RUN_FAILED;
+	shared.nr += nr;
+	return 0;
+}
+
+static int name_shared(u32 holder)
+{
+	char text[4 * SWAP_TEXT_SIZE];
+	size_t len;
+
+	snprintf(text, sizeof(text), "/proc/%u/fd/%d", holder, shared.fds[0]);
+	if (setenv(WEIR_ENV_TREE, text, 1) < 0)
+		return -errno;
+	if (!shared.driver->share)
+		return 0;
+	shared.driver->share_spec(&shared.config, holder, shared.fds + 1, text, sizeof(text));
+	len = strlen(text);
+	if (!swap_device_common_options(options.swap, text + len, sizeof(text) - len))
+		return -ENAMETOOLONG;
+	return setenv(WEIR_ENV_SWAP, text, 1) < 0 ? -errno : 0;
+}
+
 /* One limit for all processes: what they share, and somebody who keeps it open. NULL with --per-process. */
 static int open_pool(struct pool **pool)
 {
@@ -177,21 +275,18 @@ static int open_pool(struct pool **pool)
 		.nr_cpus = os_nr_cpus(),
 	};
 	u64 limit = cfg.memory_pages ? cfg.memory_pages : cfg.resident_pages;
-	char path[64];
-	int fd, rc;
+	int rc;
 
 	*pool = NULL;
 	if (options.per_process)
 		return unsetenv(WEIR_ENV_TREE) < 0 ? -errno : 0;
-	rc = pool_create((u32)min_u64(limit, POOL_PAGES_MAX), mm_share_min(&cfg), cfg.nr_cpus, pool, &fd);
+	rc = pool_create((u32)min_u64(limit, POOL_PAGES_MAX), mm_share_min(&cfg), cfg.nr_cpus, pool, &shared.fds[0]);
 	if (rc < 0)
 		return rc;
-	rc = holder_start(*pool, fd);
-	if (rc == 0) {
-		snprintf(path, sizeof(path), "/proc/%u/fd/%d", atomic32_read(&(*pool)->holder), fd);
-		rc = setenv(WEIR_ENV_TREE, path, 1) < 0 ? -errno : 0;
-	}
-	close(fd);
+	rc = holder_start(*pool, shared.fds, shared.nr);
+	if (rc == 0)
+		rc = name_shared(atomic32_read(&(*pool)->holder));
+	close_shared();
 	return rc;
 }
 
@@ -302,6 +397,9 @@ static int cmd_run(int argc, char **argv)
 	if (status)
 		return run_error(status, err.text);
 	status = check_machine(&machine);
+	if (status)
+		return status;
+	status = open_device();
 	if (status)
 		return status;
 	rc = set_environment(&machine);

@@ -4,38 +4,51 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/types.h"
+#include "base/assert.h"
+#include "swap/swap_device.h"
 #include "tree/pool.h"
 
-enum { LOOK_MS = 100 };
+enum { LOOK_MS = 100, HOLDER_FDS_MAX = 1 + SWAP_FDS_MAX };
 
 /* Nothing of the caller's may stay open: somebody may wait for the end of a pipe. */
-static void close_others(int a, int b)
+static void close_others(const int *fds, int nr)
 {
-	unsigned int low = (unsigned int)(a < b ? a : b), high = (unsigned int)(a < b ? b : a);
+	unsigned int from = 0;
 
-	if (low > 0)
-		close_range(0, low - 1, 0);
-	if (high > low + 1)
-		close_range(low + 1, high - 1, 0);
-	close_range(high + 1, ~0u, 0);
+	for (;;) {
+		unsigned int next = ~0u;
+
+		for (int i = 0; i < nr; i++) {
+			if ((unsigned int)fds[i] >= from && (unsigned int)fds[i] < next)
+				next = (unsigned int)fds[i];
+		}
+		if (next > from)
+			close_range(from, next - (next != ~0u), 0);
+		if (next == ~0u)
+			return;
+		from = next + 1;
+	}
 }
 
 /* Twice empty: a process that has just begun may not have entered yet. */
-static _Noreturn void hold(struct pool *pool, int fd, int command_fd)
+static _Noreturn void hold(struct pool *pool, const int *fds, int nr, int command_fd)
 {
 	struct pollfd command = { .fd = command_fd, .events = POLLIN };
+	int kept[HOLDER_FDS_MAX + 1];
 	sigset_t all;
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	setsid();
-	close_others(fd, command_fd);
+	memcpy(kept, fds, (size_t)nr * sizeof(*fds));
+	kept[nr] = command_fd;
+	close_others(kept, nr + 1);
 	prctl(PR_SET_NAME, "weir-holder");
 	if (chdir("/"))
 		_exit(1);
@@ -50,7 +63,7 @@ static _Noreturn void hold(struct pool *pool, int fd, int command_fd)
 	_exit(0);
 }
 
-int holder_start(struct pool *pool, int fd)
+int holder_start(struct pool *pool, const int *fds, int nr)
 {
 	int command_fd = (int)syscall(SYS_pidfd_open, getpid(), 0), status;
 	struct sigaction old, standard = { .sa_handler = SIG_DFL };
@@ -58,13 +71,14 @@ int holder_start(struct pool *pool, int fd)
 
 	if (command_fd < 0)
 		return -errno;
+	must(nr <= HOLDER_FDS_MAX);
 	sigaction(SIGCHLD, &standard, &old); /* an inherited "ignore" would have the kernel wait for it */
 	between = fork();
 	if (between == 0) {
 		pid_t holder = fork();
 
 		if (holder == 0)
-			hold(pool, fd, command_fd);
+			hold(pool, fds, nr, command_fd);
 		if (holder > 0)
 			atomic32_set(&pool->holder, (u32)holder);
 		_exit(holder > 0 ? 0 : errno);

@@ -127,17 +127,45 @@ void net_count_efault(long nr)
 		net_state.ops->efault(nr);
 }
 
-static int handler_install(uintptr_t window, size_t bytes, int guarded_fd, const struct net_ops *ops)
+struct net_guards net_guards;
+
+static int guard_range(unsigned int first, unsigned int last)
+{
+	struct net_guard *g = net_guards.guard;
+	unsigned int at = 0, nr = net_guards.nr;
+
+	while (at < nr && g[at].last + 1 < first)
+		at++;
+	/* Those that touch it become one with it. */
+	while (at < nr && g[at].first <= last + 1) {
+		first = g[at].first < first ? g[at].first : first;
+		last = g[at].last > last ? g[at].last : last;
+		memmove(&g[at], &g[at + 1], (--nr - at) * sizeof(*g));
+	}
+	if (nr == NET_GUARDS_MAX)
+		return -ENOSPC;
+	memmove(&g[at + 1], &g[at], (nr - at) * sizeof(*g));
+	g[at] = (struct net_guard){ first, last };
+	net_guards.nr = nr + 1;
+	return 0;
+}
+
+int net_guard(int fd)
+{
+	return guard_range((unsigned int)fd, (unsigned int)fd);
+}
+
+static int handler_install(uintptr_t window, size_t bytes, const struct net_ops *ops)
 {
 	must(window == NET_WINDOW);
 	must(bytes > 0 && bytes <= NET_WINDOW_BYTES_MAX);
 	must(ops->hold && ops->release && ops->room && ops->exit_call && ops->mm_call && ops->fork_call &&
 	     ops->signal_call && ops->chain);
-	net_state = (struct net_state){ window, window + bytes, guarded_fd, ops };
+	net_state = (struct net_state){ window, window + bytes, ops };
 	return signal_raw_install(SIGSYS, handle_trap, SA_ONSTACK | SA_NODEFER | SA_RESTART, 0, NULL);
 }
 
-static int filter_install(int guarded_fd)
+static int filter_install(void)
 {
 	static struct sock_filter filter[FILTER_MAX];
 	const long flags = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
@@ -147,7 +175,7 @@ static int filter_install(int guarded_fd)
 
 	if (ret)
 		return (int)ret;
-	prog.len = (unsigned short)net_filter_make(filter, FILTER_MAX, guarded_fd, &text);
+	prog.len = (unsigned short)net_filter_make(filter, FILTER_MAX, &text);
 	ret = sys5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (!ret)
 		ret = sys3(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
@@ -162,12 +190,14 @@ int net_arm(uintptr_t window, size_t bytes, int guarded_fd, const struct net_ops
 
 	if (!err)
 		err = signal_raw_action(SIGSYS, NULL, &before);
+	if (!err && guarded_fd >= 0)
+		err = guard_range((unsigned int)guarded_fd, (unsigned int)guarded_fd + NET_GUARDED - 1);
 	if (!err)
-		err = handler_install(window, bytes, guarded_fd, ops);
+		err = handler_install(window, bytes, ops);
 	if (err)
 		return err;
 	signal_raw_mask(SIG_UNBLOCK, signal_raw_bit(SIGSYS), NULL);
-	err = filter_install(guarded_fd);
+	err = filter_install();
 	if (err)
 		signal_raw_action(SIGSYS, &before, NULL);
 	return err;

@@ -66,6 +66,12 @@ struct net_ops {
 int must_check net_arm(uintptr_t window, size_t bytes, int guarded_fd, const struct net_ops *ops);
 
 /*
+ * One more descriptor that the program cannot close, from the next net_arm on. 0 or -ENOSPC: those that there are lie
+ * too far apart. Context: as net_arm.
+ */
+int must_check net_guard(int fd);
+
+/*
  * Is the filter of an earlier program in force for our text? Then mapping the window is trapped too, except through
  * base/syscall.h. Maps the gadget page and unblocks SIGSYS in this thread.
  */

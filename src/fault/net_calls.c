@@ -24,8 +24,8 @@ enum {
 	EXEC_TRIES = 100,
 	EXEC_PAUSE_NS = 2000000,
 	FUTEX_TRIES = 100,
-	NESTED_WORDS = 32,	 /* of a structure, that may be pointers */
-	NESTED_OLD_BYTES = 96,	 /* of a structure of which only the request's number is known */
+	NESTED_WORDS = 32, /* of a structure, that may be pointers */
+	NESTED_OLD_BYTES = 96, /* of a structure of which only the request's number is known */
 	NESTED_BYTES = 64 << 10, /* held behind each */
 	/* asm/socket.h, whose other names clash with libc's */
 	OPT_SOL_SOCKET = 1,
@@ -310,21 +310,28 @@ static long do_futex_waitv(struct net_trap *t)
 	return err ? err : net_syscall(t->nr, t->args);
 }
 
+/* In pieces, around what is guarded. */
 static long do_close_range(struct net_trap *t)
 {
 	unsigned int first = (unsigned int)t->args[0], last = (unsigned int)t->args[1];
-	unsigned int from = (unsigned int)net_state.guarded_fd, to = from + NET_GUARDED - 1;
 	long flags = t->args[2], ret = 0;
 	bool any = false;
 
-	if (net_state.guarded_fd < 0 || first > last || from > last || to < first)
+	if (first > last)
 		return net_syscall(t->nr, t->args);
-	if (first < from) {
-		ret = sys3(t->nr, first, from - 1, flags);
-		any = true;
+	for (unsigned int i = 0; !ret && i < net_guards.nr && first <= last; i++) {
+		const struct net_guard *g = &net_guards.guard[i];
+
+		if (g->last < first || g->first > last)
+			continue;
+		if (g->first > first) {
+			ret = sys3(t->nr, first, g->first - 1, flags);
+			any = true;
+		}
+		first = g->last + 1;
 	}
-	if (!ret && to < last) {
-		ret = sys3(t->nr, to + 1, last, flags);
+	if (!ret && first <= last) {
+		ret = sys3(t->nr, first, last, flags);
 		any = true;
 	}
 	/* Bad flags are found by a range that closes nothing. */
@@ -482,8 +489,8 @@ static long do_prctl(struct net_trap *t)
 
 static long do_seccomp(struct net_trap *t)
 {
-	int err = t->args[0] == SECCOMP_FILTER_OP ? hold_bpf(t, (uintptr_t)t->args[2]) :
-						    net_hold(t, (uintptr_t)t->args[2], 64, NET_EITHER);
+	int err = t->args[0] == SECCOMP_FILTER_OP ? hold_bpf(t, (uintptr_t)t->args[2])
+						  : net_hold(t, (uintptr_t)t->args[2], 64, NET_EITHER);
 
 	return err ? err : net_syscall(t->nr, t->args);
 }

@@ -46,7 +46,6 @@ struct range {
 struct maker {
 	struct sock_filter *out;
 	unsigned int len, max;
-	int guarded_fd;
 	struct test tests[TESTS_MAX];
 	unsigned int nr_tests;
 	struct range ranges[RANGES_MAX];
@@ -100,7 +99,7 @@ static unsigned int test_of(struct maker *m, long nr)
 			if (net_specials[i].nr == nr)
 				test.special = (u16)(nr + 1);
 		}
-	} else if (call->class == NET_GUARD && m->guarded_fd < 0) {
+	} else if (call->class == NET_GUARD && !net_guards.nr) {
 		test.class = NET_NONE;
 	} else if (call->class == NET_GUARD) {
 		test.guard = call->guard;
@@ -160,7 +159,7 @@ static void emit_pointer_test(struct maker *m, const struct test *test)
 		}
 		if (test->mask & (1u << i)) {
 			emit(m, LOAD, ARG_HIGH(i), 0, 0);
-			emit(m, AND, (u32)~((NET_WINDOW_BYTES_MAX - 1) >> 32), 0, 0);
+			emit(m, AND, (u32) ~((NET_WINDOW_BYTES_MAX - 1) >> 32), 0, 0);
 			emit(m, IF_EQUAL, (u32)(NET_WINDOW >> 32), 1, 0);
 		}
 	}
@@ -209,10 +208,12 @@ static void emit_test(struct maker *m, struct test *test)
 		return;
 	case NET_GUARD:
 		emit(m, LOAD, ARG_LOW(test->guard), 0, 0);
-		emit(m, BPF_ALU | BPF_SUB | BPF_K, (u32)m->guarded_fd, 0, 0);
-		emit(m, IF_AT_LEAST, NET_GUARDED, 0, 1);
+		for (unsigned int i = 0; i < net_guards.nr; i++) {
+			emit(m, IF_AT_LEAST, net_guards.guard[i].first, 0, 2);
+			emit(m, BPF_JMP | BPF_JGT | BPF_K, net_guards.guard[i].last, 1, 0);
+			emit(m, BPF_JMP | BPF_JA, GATE_EBADF, 0, 0);
+		}
 		emit(m, RETURN, SECCOMP_RET_ALLOW, 0, 0);
-		emit(m, BPF_JMP | BPF_JA, GATE_EBADF, 0, 0);
 		return;
 	case NET_FORK:
 		emit(m, LOAD, ARG_LOW(0), 0, 0);
@@ -247,7 +248,7 @@ static void resolve(struct maker *m, unsigned int tree, unsigned int blocks, con
 	}
 }
 
-unsigned int net_filter_make(struct sock_filter *out, unsigned int max, int guarded_fd, const struct net_text *text)
+unsigned int net_filter_make(struct sock_filter *out, unsigned int max, const struct net_text *text)
 {
 	static const u32 verdicts[GATES] = {
 		SECCOMP_RET_TRAP | NET_TRAP_DATA,
@@ -261,7 +262,6 @@ unsigned int net_filter_make(struct sock_filter *out, unsigned int max, int guar
 	memset(m, 0, sizeof(*m));
 	m->out = out;
 	m->max = max;
-	m->guarded_fd = guarded_fd;
 	m->text = text;
 	make_ranges(m);
 	emit(m, LOAD, DATA(arch), 0, 0);

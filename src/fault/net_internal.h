@@ -100,11 +100,21 @@ struct net_trap {
 
 struct net_state {
 	uintptr_t start, end; /* the window */
-	int guarded_fd;
 	const struct net_ops *ops;
 };
 
 extern struct net_state net_state;
+
+/* Descriptors that the program cannot close: ranges in ascending order, which do not touch. Written before arming. */
+enum { NET_GUARDS_MAX = 8 };
+struct net_guards {
+	unsigned int nr;
+	struct net_guard {
+		unsigned int first, last;
+	} guard[NET_GUARDS_MAX];
+};
+
+extern struct net_guards net_guards;
 
 static inline bool net_in_window(uintptr_t addr)
 {
@@ -169,7 +179,7 @@ struct net_text {
 int must_check net_text_find(struct net_text *text);
 struct sock_filter;
 /* Writes the filter, whose traps are for calls from `text`, and returns its length. */
-unsigned int net_filter_make(struct sock_filter *out, unsigned int max, int guarded_fd, const struct net_text *text);
+unsigned int net_filter_make(struct sock_filter *out, unsigned int max, const struct net_text *text);
 
 /* net.c */
 void net_count_efault(long nr);

@@ -7,19 +7,6 @@
 #include "mm/pte.h"
 #include "mm/reclaim.h"
 
-/*
- * The locks that a thread may sleep with outside of the core's short sections are taken; all others are free, since
- * nobody is inside. With the background thread stopped no frame is in use and no slot is pinned.
- */
-void mm_fork_begin(struct mm *mm)
-{
-	mutex_lock(&mm->areas.lock);
-	mutex_lock(&mm->swap_lock);
-	if (!mutate(MUTATE_FORK_RUNNING))
-		kswapd_stop(mm);
-	must((u32)__builtin_popcountll(atomic64_read(&mm->frames.free_runs)) == mm->frames.nr_runs);
-}
-
 /* Without its thread the mm still works: faulting threads reclaim themselves. */
 static void fork_end(struct mm *mm)
 {
@@ -29,10 +16,82 @@ static void fork_end(struct mm *mm)
 	mutex_unlock(&mm->areas.lock);
 }
 
+/* ---- devices that the child shares with us ---- */
+
+static struct swap_device *device_of(const struct mm *mm, u32 type)
+{
+	return atomic32_read(&mm->nr_swap) > type ? mm->swap[type].dev : NULL;
+}
+
+static void devices_parent(struct mm *mm, u32 nr, int pid)
+{
+	for (u32 type = 0; type < nr; type++) {
+		struct swap_device *dev = device_of(mm, type);
+
+		if (dev && dev->ops->fork_parent)
+			dev->ops->fork_parent(dev, pid);
+	}
+}
+
+static int devices_begin(struct mm *mm)
+{
+	for (u32 type = 0; type < SWAP_TYPES_MAX; type++) {
+		struct swap_device *dev = device_of(mm, type);
+		int ret = dev && dev->ops->fork_begin ? dev->ops->fork_begin(dev) : 0;
+
+		if (!ret)
+			continue;
+		devices_parent(mm, type, -1);
+		return ret;
+	}
+	return 0;
+}
+
+static int devices_child(struct mm *mm)
+{
+	int ret = 0;
+
+	for (u32 type = 0; !ret && type < SWAP_TYPES_MAX; type++) {
+		struct swap_device *dev = device_of(mm, type);
+
+		if (dev && dev->ops->fork_child)
+			ret = dev->ops->fork_child(dev);
+	}
+	return ret;
+}
+
+/* ---- the parent ---- */
+
+/*
+ * The locks that a thread may sleep with outside of the core's short sections are taken; all others are free, since
+ * nobody is inside. With the background thread stopped no frame is in use and no slot is pinned.
+ */
+int mm_fork_begin(struct mm *mm)
+{
+	int ret;
+
+	mutex_lock(&mm->areas.lock);
+	mutex_lock(&mm->swap_lock);
+	if (!mutate(MUTATE_FORK_RUNNING))
+		kswapd_stop(mm);
+	must((u32)__builtin_popcountll(atomic64_read(&mm->frames.free_runs)) == mm->frames.nr_runs);
+	ret = devices_begin(mm);
+	if (ret)
+		fork_end(mm);
+	return ret;
+}
+
+void mm_forked(struct mm *mm, int pid)
+{
+	devices_parent(mm, SWAP_TYPES_MAX, pid);
+}
+
 void mm_fork_parent(struct mm *mm)
 {
 	fork_end(mm);
 }
+
+/* ---- the child ---- */
 
 /*
  * Write-protects again what was protected, in runs of neighbours, and drops the holds of threads that are not in the
@@ -98,12 +157,10 @@ static int fork_areas(struct mm *mm)
 
 int mm_fork_child(struct mm *mm, struct mm_stats *stats)
 {
-	int ret = 0;
+	int ret = devices_child(mm);
 
 	*stats = *mm->stats;
 	mm->stats = stats;
-	for (u32 i = 0; !ret && i < atomic32_read(&mm->nr_swap); i++)
-		ret = mm->swap[i].dev ? swap_device_fork_child(mm->swap[i].dev) : 0;
 	if (!ret && mm_is_adopted(mm)) {
 		ret = vm_fork_child(&mm->vm);
 		if (!ret && !mutate(MUTATE_FORK_UNMANAGED))

@@ -5,13 +5,21 @@
  * background thread.
  *
  * Context of all: nobody else is in the core (fault/gate.h), signals blocked. mm_fork_begin before the system call,
- * mm_fork_parent in the parent, also when the call failed, mm_fork_child in the child.
+ * mm_forked and mm_fork_parent in the parent, also when the call failed, mm_fork_child in the child.
  */
 #pragma once
 
 #include "mm/types.h"
 
-void mm_fork_begin(struct mm *mm);
+/* 0, or -errno of a device that cannot be shared with one more process: then nothing is to follow, not even the call.
+ */
+int must_check mm_fork_begin(struct mm *mm);
+
+/*
+ * In the parent, right after the call: what either side writes from here on is not the other's. `pid`: the child's,
+ * 0: not known, negative: the call failed.
+ */
+void mm_forked(struct mm *mm, int pid);
 void mm_fork_parent(struct mm *mm);
 
 /*

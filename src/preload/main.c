@@ -133,10 +133,12 @@ static _Noreturn void refuse(int err, const char *path)
 
 	if (err == -EAGAIN)
 		print_err("pid %d: no room for another process under the limit that this `weir run` shares among all "
-			  "of them; raise it, or say --per-process", pid);
+			  "of them; raise it, or say --per-process",
+			  pid);
 	else
 		print_err("pid %d: the limit that this `weir run` shares cannot be reached at %s (error %d); without "
-			  "/proc or after a change of user say --per-process", pid, path, -err);
+			  "/proc or after a change of user say --per-process",
+			  pid, path, -err);
 	sys1(SYS_exit_group, STATUS_CANNOT);
 	__builtin_unreachable();
 }
@@ -146,6 +148,8 @@ static _Noreturn void refuse(int err, const char *path)
 /* The thread that is forking, from prepare to end, and its signal mask. Written with the gate closed. */
 static struct atomic32 forking_tid;
 static u64 fork_mask;
+static int fork_error; /* not 0: there must be no fork, and nothing but the gate is prepared for it */
+static int fork_pid; /* the child's, as mm_forked() was told; 0: not yet */
 
 static bool by_thread(void)
 {
@@ -162,7 +166,12 @@ static void fork_prepare(void)
 
 	gate_close(&core_gate);
 	fork_mask = mask;
-	mm_fork_begin(&the_mm);
+	fork_pid = 0;
+	fork_error = mm_fork_begin(&the_mm);
+	if (fork_error) {
+		atomic32_set(&forking_tid, sync_thread_id());
+		return;
+	}
 	tree_fork_begin();
 	signals_fork_begin();
 	threads_fork_begin();
@@ -176,10 +185,14 @@ static void fork_parent(void)
 	if (atomic32_read(&forking_tid) != sync_thread_id())
 		return; /* done at the system call already */
 	atomic32_set(&forking_tid, 0);
-	threads_fork_end(false);
-	signals_fork_end(false);
-	tree_fork_parent();
-	mm_fork_parent(&the_mm);
+	if (!fork_error) {
+		threads_fork_end(false);
+		signals_fork_end(false);
+		tree_fork_parent();
+		if (!fork_pid)
+			mm_forked(&the_mm, 0);
+		mm_fork_parent(&the_mm);
+	}
 	gate_open(&core_gate);
 	restore_signals(mask);
 }
@@ -228,7 +241,10 @@ static long net_fork(long nr, const long args[6])
 
 	if (!prepared)
 		fork_prepare();
-	ret = sys6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+	ret = fork_error ? fork_error : sys6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+	fork_pid = (int)ret;
+	if (ret && !fork_error)
+		mm_forked(&the_mm, fork_pid);
 	if (ret == 0)
 		fork_child();
 	else if (!prepared)
@@ -283,6 +299,23 @@ static void on_sigsys(int sig, siginfo_t *info, void *ucontext)
 	net_chain(sig, info, ucontext);
 }
 
+/* What devices work with is theirs from here on: the program may have closed it, and may no longer. */
+static int guard_devices(struct mm *mm)
+{
+	bool forked = !signals_in_vfork_child();
+	int fds[SWAP_FDS_MAX], ret = 0;
+
+	for (u32 type = 0; ret >= 0 && type < atomic32_read(&mm->nr_swap); type++) {
+		struct swap_device *dev = mm->swap[type].dev;
+		int nr = dev && dev->ops->begin ? dev->ops->begin(dev, forked, fds) : 0;
+
+		ret = nr < 0 ? nr : 0;
+		for (int i = 0; !ret && i < nr; i++)
+			ret = net_guard(fds[i]);
+	}
+	return ret;
+}
+
 /* Filter in, with every other thread parked outside the kernel. */
 static int arm_net(struct mm *mm)
 {
@@ -292,7 +325,9 @@ static int arm_net(struct mm *mm)
 	if (ret)
 		return ret;
 	nofile = os_nofile_raise();
-	ret = quiesce_park();
+	ret = guard_devices(mm);
+	if (!ret)
+		ret = quiesce_park();
 	if (!ret) {
 		ret = net_arm(SHIM_WINDOW, (size_t)mm->vm.nr_pages << PAGE_SHIFT, mm->vm.uffd, &net_ops);
 		quiesce_release();
@@ -436,8 +471,9 @@ static void start(u64 memory, u64 resident)
 		.window_hint = SHIM_WINDOW,
 		.nr_pages = (u32)(SHIM_WINDOW_BYTES >> PAGE_SHIFT),
 		.nr_cpus = os_nr_cpus(),
-		.method = env_is(WEIR_ENV_VM, "copy") ? VM_METHOD_COPY :
-			  env_is(WEIR_ENV_VM, "move") ? VM_METHOD_MOVE : VM_METHOD_AUTO,
+		.method = env_is(WEIR_ENV_VM, "copy")	? VM_METHOD_COPY
+			  : env_is(WEIR_ENV_VM, "move") ? VM_METHOD_MOVE
+							: VM_METHOD_AUTO,
 		.faults = env_is(WEIR_ENV_FAULTS, "thread") ? VM_FAULTS_THREAD : VM_FAULTS_SIGNAL,
 		.stats = &counters->stats,
 		.on_adopt = on_adopt,

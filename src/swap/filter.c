@@ -47,6 +47,28 @@ void filter_report(struct swap_device *dev, struct swap_device_stats *stats)
 	stats->failed_writes += atomic64_read(&f->failed_writes);
 }
 
+int filter_begin(struct swap_device *dev, bool forked, int *fds)
+{
+	struct swap_device *below = filter_of(dev)->below;
+
+	return below->ops->begin ? below->ops->begin(below, forked, fds) : 0;
+}
+
+int filter_fork_begin(struct swap_device *dev)
+{
+	struct swap_device *below = filter_of(dev)->below;
+
+	return below->ops->fork_begin ? below->ops->fork_begin(below) : 0;
+}
+
+void filter_fork_parent(struct swap_device *dev, int pid)
+{
+	struct swap_device *below = filter_of(dev)->below;
+
+	if (below->ops->fork_parent)
+		below->ops->fork_parent(below, pid);
+}
+
 int filter_fork_child(struct swap_device *dev)
 {
 	return swap_device_fork_child(filter_of(dev)->below);

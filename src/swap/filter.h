@@ -39,6 +39,9 @@ void filter_init(struct swap_filter *f, const struct swap_device_ops *ops, struc
 /* As ops of filters that have nothing to add: they do what the device below does, and report the filter's own part. */
 void filter_discard(struct swap_device *dev, u32 slot);
 void filter_report(struct swap_device *dev, struct swap_device_stats *stats);
+int filter_begin(struct swap_device *dev, bool forked, int *fds);
+int filter_fork_begin(struct swap_device *dev);
+void filter_fork_parent(struct swap_device *dev, int pid);
 int filter_fork_child(struct swap_device *dev);
 
 /* Closes what is below and gives the charges back; the filter's own memory is still to be freed. */

@@ -119,6 +119,9 @@ static const struct swap_device_ops checksum_ops = {
 	.write_pages = checksum_write_pages,
 	.discard = checksum_discard,
 	.stats = filter_report,
+	.begin = filter_begin,
+	.fork_begin = filter_fork_begin,
+	.fork_parent = filter_fork_parent,
 	.fork_child = filter_fork_child,
 	.close = checksum_close,
 };

@@ -334,6 +334,9 @@ static const struct swap_device_ops crypt_ops = {
 	.write_pages = crypt_write_pages,
 	.discard = crypt_discard,
 	.stats = filter_report,
+	.begin = filter_begin,
+	.fork_begin = filter_fork_begin,
+	.fork_parent = filter_fork_parent,
 	.fork_child = crypt_fork_child,
 	.close = crypt_close,
 };

@@ -73,6 +73,9 @@ static const struct swap_device_ops delay_ops = {
 	.write_pages = delay_write_pages,
 	.discard = filter_discard,
 	.stats = filter_report,
+	.begin = filter_begin,
+	.fork_begin = filter_fork_begin,
+	.fork_parent = filter_fork_parent,
 	.fork_child = filter_fork_child,
 	.close = delay_close,
 };

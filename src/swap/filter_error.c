@@ -167,6 +167,9 @@ static const struct swap_device_ops error_ops = {
 	.write_pages = error_write_pages,
 	.discard = filter_discard,
 	.stats = filter_report,
+	.begin = filter_begin,
+	.fork_begin = filter_fork_begin,
+	.fork_parent = filter_fork_parent,
 	.fork_child = filter_fork_child,
 	.close = error_close,
 };

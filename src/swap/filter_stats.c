@@ -134,6 +134,9 @@ static const struct swap_device_ops stats_ops = {
 	.write_pages = stats_write_pages,
 	.discard = filter_discard,
 	.stats = stats_stats,
+	.begin = filter_begin,
+	.fork_begin = filter_fork_begin,
+	.fork_parent = filter_fork_parent,
 	.fork_child = stats_fork_child,
 	.close = stats_close,
 };

@@ -11,6 +11,7 @@
 #include "base/parse.h"
 #include "base/print.h"
 #include "swap/brd.h"
+#include "swap/file.h"
 #include "swap/filter.h"
 #include "swap/zcomp.h"
 #include "swap/zram.h"
@@ -36,7 +37,7 @@ struct option {
 };
 
 /* Slots are numbered with 32 bits and a driver may put tags beside: this leaves room for both. */
-#define DEVICE_BYTES_MAX ((u64)4 << 40)
+#define DEVICE_BYTES_MAX SWAP_SIZE_ALL
 
 #define OPTION_SIZE_ROW                                                                                                \
 	{                                                                                                              \
@@ -56,6 +57,19 @@ static const struct option brd_options[] = {
 	OPTION_SIZE_ROW,
 	{ "read_delay", OPTION_DURATION, 0, 60000000000ull, offsetof(struct swap_device_config, read_delay_ns),
 	  "sleep after each read" },
+	{ .name = NULL },
+};
+
+#define FIELD(name) offsetof(struct swap_device_config, name)
+
+static const struct option file_target = { "path", OPTION_TEXT,	  0,
+					   0,	   FIELD(target), "a directory, a file or a block device" };
+static const struct option file_options[] = {
+	{ "size", OPTION_SIZE, PAGE_SIZE, FILE_BYTES_MAX, FIELD(size), "bytes that the device holds" },
+	{ "direct", OPTION_BOOL, 0, 0, FIELD(direct), "past the page cache, where the file system can" },
+	{ "prealloc", OPTION_BOOL, 0, 0, FIELD(prealloc), "take all of the disk space at the start" },
+	{ "force", OPTION_BOOL, 0, 0, FIELD(force), "overwrite what is there" },
+	{ "space", OPTION_TEXT, 0, 0, FIELD(space), "what weir run tells the programs of a run" },
 	{ .name = NULL },
 };
 
@@ -80,9 +94,10 @@ static const struct driver_syntax {
 } driver_syntax[] = {
 	{ &zram_driver, zram_options, NULL },
 	{ &brd_driver, brd_options, NULL },
+	{ &file_driver, file_options, &file_target },
 };
 
-const struct swap_driver *const swap_drivers[] = { &zram_driver, &brd_driver, NULL };
+const struct swap_driver *const swap_drivers[] = { &zram_driver, &brd_driver, &file_driver, NULL };
 
 enum { TOKEN_SIZE = SWAP_TEXT_SIZE, LIST_SIZE = 160 };
 
@@ -335,7 +350,7 @@ int swap_device_parse(const char *spec, struct swap_device_config *cfg, char *er
 	u32 seen = 0;
 	int ret = 0;
 
-	*cfg = (struct swap_device_config){ .algo = ZCOMP_LZ4, .prio = SWAP_PRIO_DEFAULT };
+	*cfg = (struct swap_device_config){ .algo = ZCOMP_LZ4, .direct = true, .prio = SWAP_PRIO_DEFAULT };
 	(void)token_next(&spec, ':', &t);
 	if (!t.has_value)
 		syntax = find_syntax(t.name);
@@ -350,7 +365,25 @@ int swap_device_parse(const char *spec, struct swap_device_config *cfg, char *er
 		return ret;
 	if (syntax->options == zram_options && !cfg->level)
 		cfg->level = zcomp_algos[cfg->algo]->level_default;
+	if (syntax->options == file_options && !cfg->size)
+		cfg->size = SWAP_SIZE_ALL;
 	return 0;
+}
+
+bool swap_device_common_options(const char *spec, char *options, size_t size)
+{
+	size_t len = 0;
+	struct token t;
+
+	options[0] = '\0';
+	(void)token_next(&spec, ':', &t);
+	while (token_next(&spec, ',', &t)) {
+		if (!t.has_value || !find_option(filter_options, t.name))
+			continue;
+		print_to(options + len, size - len, ",%s=%s", t.name, t.value);
+		len += strlen(options + len);
+	}
+	return len + 1 < size;
 }
 
 int swap_device_open(const struct swap_device_config *cfg, struct swap_device **out)

@@ -29,7 +29,7 @@ struct swap_memory {
 	void *ctx;
 };
 
-enum { SWAP_BATCH_MAX = 64 };
+enum { SWAP_BATCH_MAX = 64, SWAP_FDS_MAX = 8 };
 
 /* After zram's mm_stat; bytes unless the name says otherwise. Lockless sums: exact when the device is idle. */
 struct swap_device_stats {
@@ -68,7 +68,21 @@ struct swap_device_ops {
 	/* Forgets the slot's data; called before the slot can be handed out again. Also for slots never written. */
 	void (*discard)(struct swap_device *dev, u32 slot);
 	void (*stats)(struct swap_device *dev, struct swap_device_stats *stats);
-	/* In a forked child, before anything else uses the device; 0 or -errno. NULL: nothing is to do. */
+	/*
+	 * Memory is about to be managed: nothing has been written, and from here on the program cannot close the
+	 * descriptors that the device works with. It opens again what has been closed, and tells them all; `forked`:
+	 * this may be a child that no fork_child was called in. Returns how many there are, up to SWAP_FDS_MAX, or
+	 * -errno. NULL: it has none.
+	 */
+	int (*begin)(struct swap_device *dev, bool forked, int *fds);
+	/*
+	 * Around fork, with no operation running: for devices that processes share. After an error of fork_begin (0 or
+	 * -errno) there is neither a fork nor a call of the others. `pid`: the child's, 0: not known, negative: there
+	 * is none. fork_child: 0 or -errno, then the child cannot have what it has inherited. NULL: all is private
+	 * memory.
+	 */
+	int (*fork_begin)(struct swap_device *dev);
+	void (*fork_parent)(struct swap_device *dev, int pid);
 	int (*fork_child)(struct swap_device *dev);
 	/* No operation is running and none follows. Frees dev itself. */
 	void (*close)(struct swap_device *dev);
@@ -117,6 +131,10 @@ enum zcomp_algo { ZCOMP_LZ4, ZCOMP_ZSTD };
 
 enum { SWAP_TEXT_SIZE = 256 }; /* of a path, an address or a name in a specification, with its NUL */
 
+/* No size was given to a driver that has one of its own: all that there is. Never a size itself. */
+#define SWAP_SIZE_ALL ((u64)4 << 40)
+#define FILE_BYTES_MAX ((u64)1 << 40)
+
 /* Of what is on for some drivers and off for others. */
 enum swap_switch { SWITCH_DEFAULT, SWITCH_ON, SWITCH_OFF };
 
@@ -146,11 +164,14 @@ struct swap_errors {
 };
 
 struct swap_device_config {
-	const char *driver; /* points to static text: "zram", "brd" */
+	const char *driver; /* points to static text: "zram", "brd", "file" */
 	u64 size; /* bytes; 0 lets the caller of swap_device_open choose */
 	enum zcomp_algo algo; /* zram */
 	int level; /* zram */
 	u64 read_delay_ns; /* brd */
+	char target[SWAP_TEXT_SIZE]; /* file: a path */
+	char space[SWAP_TEXT_SIZE]; /* file: where the run's processes find its space; "": not shared by them */
+	bool direct, prealloc, force; /* file */
 	int prio; /* of any */
 
 	/* Filters, from the core down (swap/filter.h). */
@@ -170,6 +191,12 @@ struct swap_device_config {
 int must_check swap_device_parse(const char *spec, struct swap_device_config *cfg, char *err, size_t err_size);
 
 /*
+ * Of a good specification the options that every device has, each after a comma: what is added to the one that a
+ * driver's share_spec writes. False: they do not fit.
+ */
+bool must_check swap_device_common_options(const char *spec, char *options, size_t size);
+
+/*
  * Opens the device with cfg->size / 4096 slots, and its filters. 0 or -errno: -ENOMEM; for crypt -EOPNOTSUPP
  * (a processor without AES), -ELIBBAD (libIPSec_MB fails its own tests). Not from a signal handler.
  */
@@ -185,6 +212,13 @@ struct swap_driver {
 	u32 flags; /* enum swap_driver_flags */
 	const char *help; /* "compressed memory: algo=lz4|zstd, level=N, size=SIZE" */
 	int (*open)(const struct swap_device_config *cfg, struct swap_device **out);
+	/*
+	 * For `weir run`, before the program starts: opens and claims what all processes of the run are to share, up
+	 * to SWAP_FDS_MAX descriptors, which somebody then keeps open. Returns how many, or -errno and a line in `err`.
+	 * share_spec writes the specification by which they open it under /proc/<holder>/fd. NULL: nothing is shared.
+	 */
+	int (*share)(struct swap_device_config *cfg, int *fds, char *err, size_t err_size);
+	void (*share_spec)(const struct swap_device_config *cfg, u32 holder, const int *fds, char *spec, size_t size);
 };
 
 extern const struct swap_driver *const swap_drivers[];

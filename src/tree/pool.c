@@ -7,23 +7,16 @@
 #include <limits.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "base/assert.h"
-#include "base/os.h"
-#include "base/print.h"
+#include "base/process.h"
 #include "base/syscall.h"
 #include "sync/wait.h"
 
 enum {
 	MAGIC = 0x77656972,
-	START_BITS = 14,
 	LEVEL_ROUNDS_MAX = 16,
 	TAKE_TRIES = 4,
-	STAT_START_FIELD = 22,
-	STAT_THREADS_FIELD = 20,
-	TICKS = 100, /* a second: the unit of start times */
-	START_SLACK = 2 * TICKS,
 };
 
 #define REAP_NS 20000000ull
@@ -32,7 +25,7 @@ enum {
 #define JOIN_WAIT_NS 5000000ull
 
 _Static_assert(sizeof(struct pool_slot) == 64, "one line each");
-_Static_assert(22 + START_BITS + POOL_GRANT_BITS == 64, "pid, start and grant are one word");
+_Static_assert(PROCESS_ID_BITS + POOL_GRANT_BITS == 64, "process and grant are one word");
 
 static u32 word_grant(u64 word)
 {
@@ -44,107 +37,9 @@ static u64 word_id(u64 word)
 	return word & ~(u64)POOL_PAGES_MAX;
 }
 
-static u32 word_pid(u64 word)
+static u64 word_process(u64 word)
 {
-	return (u32)(word >> (START_BITS + POOL_GRANT_BITS));
-}
-
-static u64 make_id(u32 pid, u64 start)
-{
-	return ((u64)pid << START_BITS | (start & ((1 << START_BITS) - 1))) << POOL_GRANT_BITS;
-}
-
-/* ---- who is alive ---- */
-
-struct process {
-	u64 pid, start, threads;
-	char state;
-};
-
-static const char *read_number(const char *p, u64 *value)
-{
-	*value = 0;
-	while (*p >= '0' && *p <= '9')
-		*value = *value * 10 + (u64)(*p++ - '0');
-	return p;
-}
-
-/* Reads /proc/NAME/stat. 0 or -errno. */
-static int process_read(const char *name, struct process *process)
-{
-	char path[32], text[1024];
-	const char *p = text;
-	long len;
-
-	print_to(path, sizeof(path), "/proc/%s/stat", name);
-	len = os_read_file(path, text, sizeof(text));
-	if (len < 0)
-		return (int)len;
-	read_number(text, &process->pid);
-	/* The name of the program is in brackets and may hold anything. */
-	for (long i = 0; i < len; i++) {
-		if (text[i] == ')')
-			p = text + i;
-	}
-	if (p == text || p[1] != ' ')
-		return -EPROTO;
-	p += 2;
-	process->state = *p;
-	for (int field = 3; field < STAT_START_FIELD; field++) {
-		if (field == STAT_THREADS_FIELD)
-			read_number(p, &process->threads);
-		while (*p && *p++ != ' ')
-			;
-	}
-	read_number(p, &process->start);
-	return 0;
-}
-
-/*
- * The calling process. Where /proc is out of reach, as after chroot: what the kernel says of it there, from elsewhere.
- * Right if it has just been forked.
- */
-static void process_read_self(struct process *process)
-{
-	struct timespec now;
-
-	if (!process_read("self", process))
-		return;
-	sys2(SYS_clock_gettime, CLOCK_BOOTTIME, &now);
-	*process = (struct process){
-		.pid = (u64)sys0(SYS_getpid),
-		.start = (u64)now.tv_sec * TICKS + (u64)now.tv_nsec / (1000000000 / TICKS),
-	};
-}
-
-static bool is_same_process(u64 word, const struct process *process)
-{
-	u32 mask = (1 << START_BITS) - 1, start = (u32)(word >> POOL_GRANT_BITS) & mask;
-	u32 later = (start - (u32)process->start + START_SLACK) & mask;
-
-	return word_pid(word) == process->pid && later <= 2 * START_SLACK;
-}
-
-/* Out of /proc's sight, but there. */
-static bool exists(u64 word)
-{
-	return sys2(SYS_kill, word_pid(word), 0) != -ESRCH;
-}
-
-/* A zombie has no memory any more, unless it is but the first thread of a process that goes on. */
-static bool is_dead(u64 word)
-{
-	struct process process;
-	char name[12];
-	int ret;
-
-	print_to(name, sizeof(name), "%u", word_pid(word));
-	ret = process_read(name, &process);
-	if (ret)
-		return (ret == -ENOENT || ret == -ESRCH) && !exists(word);
-	if (!is_same_process(word, &process))
-		return true;
-	return (process.state == 'Z' || process.state == 'X') && process.threads <= 1;
+	return word >> POOL_GRANT_BITS;
 }
 
 /* ---- sleeping across processes: the shared kind of futex ---- */
@@ -339,27 +234,19 @@ void pool_give(struct pool_member *m, u32 nr)
 
 /* ---- the dead ---- */
 
-/* Does /proc show us what we are? */
-static bool can_judge(const struct pool_member *self)
-{
-	struct process process;
-
-	return !process_read("self", &process) && is_same_process(self->id, &process);
-}
-
 void pool_reap(struct pool *pool, const struct pool_member *self, bool now)
 {
 	u64 last = atomic64_read(&pool->reaped_ns), clock = sync_clock_ns();
 
 	if (!now && (clock - last < REAP_NS || !atomic64_cas_relaxed(&pool->reaped_ns, &last, clock)))
 		return;
-	if (self && !can_judge(self))
+	if (self && !process_can_judge(word_process(self->id)))
 		return;
 	for (u32 i = 0; i < atomic32_load_acquire(&pool->nr_used); i++) {
 		u64 word = atomic64_read(&pool->slot[i].word);
 
 		/* Read again: the owner, if it lives, may have changed its grant, and then it is not dead. */
-		if (word && is_dead(word) && atomic64_cas_acq_rel(&pool->slot[i].word, &word, 0))
+		if (word && process_is_dead(word_process(word)) && atomic64_cas_acq_rel(&pool->slot[i].word, &word, 0))
 			shared_bump(&pool->changed);
 	}
 }
@@ -506,7 +393,7 @@ static bool find_slot(struct pool_member *m, const struct process *self)
 
 	for (u32 i = 0; i < used; i++) {
 		m->slot = &pool->slot[i];
-		if (!is_same_process(atomic64_read(&m->slot->word), self))
+		if (!process_is(word_process(atomic64_read(&m->slot->word)), self))
 			continue;
 		atomic64_set(&m->slot->word, m->id);
 		return true;
@@ -535,7 +422,7 @@ int pool_join(struct pool_member *m, struct pool *pool, u64 wait_ns)
 	bool first = true;
 
 	process_read_self(&self);
-	*m = (struct pool_member){ .pool = pool, .id = make_id((u32)self.pid, self.start) };
+	*m = (struct pool_member){ .pool = pool, .id = process_id(&self) << POOL_GRANT_BITS };
 	for (;;) {
 		u32 seen = atomic32_load_acquire(&pool->changed);
 
