@@ -213,8 +213,8 @@ bool budget_more(struct mm *mm, u32 nr, enum budget_patience patience)
 
 bool budget_store_is_tight(const struct mm *mm)
 {
-	return stored_now(&mm->budget, atomic64_read(&mm->budget.used)) * 2 >
-	       stored_max(&mm->budget, withheld(&mm->budget));
+	return stored_now(&mm->budget, atomic64_read(&mm->budget.used)) * 8 >
+	       7 * stored_max(&mm->budget, withheld(&mm->budget));
 }
 
 /* A small grant has small watermarks. */

@@ -73,7 +73,7 @@ u64 budget_free(const struct mm *mm);
 u32 budget_low(const struct mm *mm);
 u32 budget_high(const struct mm *mm);
 
-/* The store has more than half of what it may have. */
+/* The store has more than seven eighths of what it may have: copies of resident pages are not kept there any more. */
 bool budget_store_is_tight(const struct mm *mm);
 
 static inline u64 budget_resident(u64 used)
