@@ -6,9 +6,13 @@
 
 #include "mm/budget.h"
 #include "mm/fault.h"
-#include "mm/lru.h"
 #include "mm/fork.h"
+#include "mm/frames.h"
+#include "mm/lru.h"
+#include "mm/pte.h"
 #include "mm/reclaim.h"
+#include "mm/swap_slots.h"
+#include "mm/writeback.h"
 #include "sim_device.h"
 
 /* A page that is read gives its slot up: swap is always more than half full. */
@@ -56,6 +60,32 @@ static void pageout_0_to_2(void *arg)
 {
 	(void)arg;
 	(void)mm_pageout(&world->mm, (vpn_t){ 0 }, 3);
+}
+
+/* What reclaim does when pages 0 and 3 are old enough and those between are not. */
+static void evict_around(void *arg)
+{
+	struct mm *mm = &world->mm;
+	struct victim v[2];
+	frame_t buffer = frame_buffer_get(mm);
+	u32 nr = 0, failed = 0;
+
+	(void)arg;
+	for (u32 at = 0; at <= 3; at += 3) {
+		vpn_t vpn = { at };
+
+		if (!pte_trylock(mm, vpn, &v[nr].pte))
+			continue;
+		v[nr].vpn = vpn;
+		if (pte_is_present(v[nr].pte) && !pte_is_clean(v[nr].pte) && swap_alloc(mm, &v[nr].entry, 1))
+			nr++;
+		else
+			pte_unlock(mm, vpn, v[nr].pte);
+	}
+	if (nr)
+		(void)writeback_victims(mm, v, nr, buffer, &failed);
+	frame_buffer_put(mm, buffer);
+	(void)mm_pageout(mm, (vpn_t){ 1 }, 1);
 }
 
 static void load_1(void *arg)
@@ -396,6 +426,15 @@ static void setup_write_error(void)
 	world->device[0].fail_writes = 1;
 }
 
+/* Two that leave, a clean page and a dirty one between them, and all is made writable again where it may. */
+static void setup_around(void)
+{
+	setup_between();
+	store(3, A);
+	world->mm.gap_min = 1;
+	atomic32_set(&world->mm.lru.gap_score, 1);
+}
+
 static void setup_batch_error(void)
 {
 	setup_three_present();
@@ -565,6 +604,9 @@ const struct scenario scenarios[] = {
 	{ .name = "between", .help = "a page between two that leave is write-protected with them, and written to",
 	  .world = IN_PLACE_FOUR_SLOTS, .setup = setup_between,
 	  .thread = { { "store", store_1 }, { "evict", pageout_0_to_2 } } },
+	{ .name = "between-release", .help = "pages between two that leave are made writable again, and written to",
+	  .world = IN_PLACE_FOUR_SLOTS, .setup = setup_around,
+	  .thread = { { "store", store_1 }, { "store", store_2 }, { "evict", evict_around } } },
 	{ .name = "between-hold", .help = "a system call's hold on a page between two that leave",
 	  .world = IN_PLACE_FOUR_SLOTS, .setup = setup_between,
 	  .thread = { { "hold", hold_1 }, { "evict", pageout_0_to_2 } } },

@@ -45,6 +45,7 @@ static const char *const mutation_names[NR_MUTATIONS] = {
 	[MUTATE_TABLE_NO_LOOK] = "table no look",
 	[MUTATE_PROTECT_HELD] = "protect held",
 	[MUTATE_DROP_UNSEEN] = "drop unseen",
+	[MUTATE_RELEASE_CLEAN] = "release clean",
 	[MUTATE_DROP_UNWRITTEN] = "drop unwritten",
 	[MUTATE_GATE_LETS_IN] = "gate lets in",
 	[MUTATE_GATE_NO_DRAIN] = "gate no drain",

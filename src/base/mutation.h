@@ -32,6 +32,7 @@ enum mutation {
 	MUTATE_TABLE_NO_LOOK, /* a page table leaves the queue without a second look for pages */
 	MUTATE_PROTECT_HELD, /* a page that a system call writes to is write-protected */
 	MUTATE_DROP_UNSEEN, /* a page that was written to during its writeback is dropped */
+	MUTATE_RELEASE_CLEAN, /* a clean page between victims is made writable with the others */
 	MUTATE_DROP_UNWRITTEN, /* a page is dropped before its copy is written */
 	MUTATE_GATE_LETS_IN, /* a visitor does not look whether the gate is closed */
 	MUTATE_GATE_NO_DRAIN, /* the closer does not wait for those who are inside */

@@ -124,6 +124,8 @@ static enum fault_result do_wp_page(struct mm *mm, vpn_t vpn)
 			swap_free(mm, pte_to_swp_entry(pte));
 		if (pte_is_clean(pte) && !pte_is_under_writeback(pte))
 			lru_clean_written(mm);
+		else if (!pte_is_clean(pte))
+			lru_gap_written(mm);
 		if (!mutate(MUTATE_WP_STAYS_CLEAN))
 			pte &= PTE_PRESENT | PTE_AGE_MASK;
 		if (vm_unprotect(&mm->vm, vpn, 1))

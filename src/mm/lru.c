@@ -9,6 +9,7 @@ enum {
 	CHUNK_ENTRIES = (PAGE_SIZE - 16) / sizeof(u32),
 	AGE_MAX = 255,
 	KEEP_SCORE_MAX = 1024,
+	GAP_SCORE_MAX = 256,
 	KEEP_TRIES = 16,
 };
 
@@ -240,6 +241,23 @@ void lru_clean_written(struct mm *mm)
 bool lru_keeps(const struct mm *mm, vpn_t vpn)
 {
 	return atomic32_read(&mm->lru.keep_score) >= KEEP_SCORE_MAX / 2 || (vpn.val ^ lru_now(mm)) % KEEP_TRIES == 0;
+}
+
+void lru_gap_written(struct mm *mm)
+{
+	u32 score = atomic32_read(&mm->lru.gap_score);
+
+	if (score < GAP_SCORE_MAX)
+		atomic32_set(&mm->lru.gap_score, score + 1);
+}
+
+bool lru_releases_gap(struct mm *mm)
+{
+	u32 score = atomic32_read(&mm->lru.gap_score);
+
+	if (score)
+		atomic32_set(&mm->lru.gap_score, score - 1);
+	return score > 0;
 }
 
 u64 lru_length(struct mm *mm)

@@ -89,5 +89,12 @@ void lru_clean_left(struct mm *mm, u32 nr);
 void lru_clean_written(struct mm *mm);
 bool lru_keeps(const struct mm *mm, vpn_t vpn);
 
+/*
+ * Pages between victims are write-protected with them (writeback.h); making them writable again costs as much as a
+ * fault of one of them. So that is done as often as such faults happen.
+ */
+void lru_gap_written(struct mm *mm);
+bool lru_releases_gap(struct mm *mm);
+
 /* Page tables in the queue. */
 u64 lru_length(struct mm *mm);

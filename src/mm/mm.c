@@ -16,6 +16,7 @@
 
 enum {
 	ZAP_RUN = VM_RUN_MAX,
+	GAP_MIN = 2, /* protected pages together: below that, a call costs more than their faults */
 	STEAL_MIN = 8, /* neighbours: below that, one call for each costs more than a copy */
 	HELD_SHIFT = 1, /* at most half of what is not locked may be held */
 	LOCKED_SHIFT = 1, /* at most half of the limit may be locked */
@@ -122,6 +123,7 @@ int mm_create(struct mm *mm, const struct mm_config *cfg)
 			   .keep_clean = true,
 			   .readahead = !cfg->no_readahead,
 			   .in_place = in_place,
+			   .gap_min = GAP_MIN,
 			   .steal_min = !in_place || cfg->method == VM_METHOD_MOVE ? 1 : STEAL_MIN,
 			   .on_adopt = cfg->on_adopt };
 	ret = vm_open(&mm->vm, &vm);

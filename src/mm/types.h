@@ -118,6 +118,7 @@ struct lru {
 	struct atomic64 freed; /* pages ever uncharged: with those resident, how many ever came in */
 	struct atomic32 evict_age; /* pages at least so old may leave now */
 	struct atomic32 keep_score; /* whether keeping slots for pages that are read has paid */
+	struct atomic32 gap_score; /* writes to pages that were protected along with their neighbours */
 	u32 clock_shift; /* pages that come in between two ticks, as a power of two */
 };
 
@@ -215,6 +216,7 @@ struct mm {
 	 * vm_steal sees that; what it refuses stays.
 	 */
 	bool in_place;
+	u32 gap_min; /* so many pages between victims are worth a call to make them writable again */
 	u32 steal_min; /* so many dirty neighbours leave by vm_steal, fewer are written where they are */
 	/* Called with the descriptor open, before the window is registered: the last moment before faults. Or NULL. */
 	int (*on_adopt)(struct mm *mm);

@@ -10,7 +10,7 @@
 /*
  * Taking away the right to write interrupts all processors that run the program, which costs as much as four faults.
  * So victims are protected in few calls, and what is present between them along with them: at worst, these pages take
- * a fault at their next write.
+ * a fault at their next write, or they are made writable again when the victims have left.
  */
 enum { GAP_MAX = 64 };
 
@@ -212,12 +212,68 @@ static u32 end_victims(struct mm *mm, struct victim *v, u32 nr, const bool *writ
 	return leaving;
 }
 
+/* ---- what stood between ---- */
+
+/* Locks a page if it may be writable: it is not clean, so no copy of it can grow stale. */
+static bool gap_page_lock(struct mm *mm, u32 at, u32 *nr_protected)
+{
+	vpn_t vpn = { at };
+	u64 pte;
+
+	if (!pte_trylock(mm, vpn, &pte))
+		return false;
+	if (pte_is_clean(pte) && !mutate(MUTATE_RELEASE_CLEAN)) {
+		pte_unlock(mm, vpn, pte);
+		return false;
+	}
+	*nr_protected += pte_is_protected(pte);
+	return true;
+}
+
+/* Unlocks [from, to), whose pages are all writable now if `released`. */
+static void gap_release_end(struct mm *mm, u32 from, u32 to, bool released)
+{
+	for (u32 at = from; at < to; at++) {
+		u64 pte = pte_read(mm, (vpn_t){ at }) & ~(PTE_LOCKED | PTE_WAITERS);
+
+		pte_unlock(mm, (vpn_t){ at }, released ? pte & ~PTE_PROTECTED : pte);
+	}
+}
+
+/* Makes what is protected in [first, last] and need not be writable again, where enough of it lies together. */
+static void release_gaps(struct mm *mm, u32 first, u32 last)
+{
+	for (u32 at = first; at <= last;) {
+		u32 end = at, nr_protected = 0;
+		bool released = false;
+
+		while (end <= last && gap_page_lock(mm, end, &nr_protected))
+			end++;
+		if (nr_protected >= mm->gap_min && lru_releases_gap(mm))
+			released = !vm_unprotect(&mm->vm, (vpn_t){ at }, end - at);
+		gap_release_end(mm, at, end, released);
+		at = end + 1;
+	}
+}
+
 u32 writeback_victims(struct mm *mm, struct victim *v, u32 nr, frame_t buffer, u32 *failed)
 {
+	u32 first[FRAME_RUN], last[FRAME_RUN], nr_spans = 0, gone;
 	bool written[FRAME_RUN];
 
 	must(nr <= FRAME_RUN);
+	/* What may have been protected by one call. */
+	for (u32 i = 0; i < nr; i++) {
+		if (!nr_spans || v[i].vpn.val - last[nr_spans - 1] > GAP_MAX)
+			first[nr_spans++] = v[i].vpn.val;
+		last[nr_spans - 1] = v[i].vpn.val;
+	}
 	protect_victims(mm, v, nr);
 	write_victims(mm, v, nr, buffer, written, failed);
-	return end_victims(mm, v, nr, written);
+	gone = end_victims(mm, v, nr, written);
+	for (u32 i = 0; i < nr_spans; i++) {
+		if (last[i] > first[i])
+			release_gaps(mm, first[i], last[i]);
+	}
+	return gone;
 }
