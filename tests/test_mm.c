@@ -31,6 +31,7 @@ enum {
 };
 
 static enum vm_method method;
+static u32 nr_cpus = NR_CPUS; /* what the core is told */
 static enum swapin_policy policy;
 
 /* Where a SIGBUS that the core passes on is awaited, and the address it came with. */
@@ -57,7 +58,7 @@ static void setup_limits(const char *swap, u64 memory_pages, u64 resident_pages)
 		.memory_pages = memory_pages,
 		.resident_pages = resident_pages,
 		.nr_pages = WINDOW_PAGES,
-		.nr_cpus = NR_CPUS,
+		.nr_cpus = nr_cpus,
 		.method = method,
 		.policy = policy,
 		.stats = &stats,
@@ -664,6 +665,21 @@ static void test_threads_verify_every_page_under_reclaim(void)
 	threads_verify_every_page("zram");
 }
 
+/* Writes that take their time are more than one background thread can do, and there is room for others. */
+static void test_the_background_thread_gets_help(void)
+{
+	nr_cpus = 6;
+	setup_limits("brd:delay=write:200us", 0, LIMIT_PAGES);
+	fill_and_verify(map_pages(REGION_PAGES), REGION_PAGES);
+	kswapd_stop(&mm);
+	expect(mm.kswapd.nr_helpers_max == 4);
+	expect_eq(mm.kswapd.nr_helpers, 0);
+	expect(mm.kswapd.helpers_started > 0);
+	teardown();
+	threads_verify_every_page("zram");
+	nr_cpus = NR_CPUS;
+}
+
 static void test_threads_verify_every_page_of_a_slow_device(void)
 {
 	threads_verify_every_page("brd:delay=20us+async,error=read:eio:rate=1/5000+write:eio:rate=1/5000");
@@ -859,6 +875,7 @@ static void run_all(void)
 	run_test(test_priorities_say_which_device_is_used);
 	run_test(test_threads_verify_every_page_under_reclaim);
 	run_test(test_threads_verify_every_page_of_a_slow_device);
+	run_test(test_the_background_thread_gets_help);
 	run_test(test_threads_map_and_unmap_under_reclaim);
 	run_test(test_moved_pages_keep_their_contents);
 	run_test(test_a_move_of_what_is_not_one_mapping_is_refused);

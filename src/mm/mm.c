@@ -96,6 +96,12 @@ static void tables_free(struct mm *mm)
 	frames_destroy(&mm->frames);
 }
 
+/* With the first thread as many as there are processors, less one for the program. */
+static u32 kswapd_helpers_max(u32 nr_cpus)
+{
+	return nr_cpus > 2 ? (u32)min_u64(nr_cpus - 2, KSWAPD_HELPERS_MAX) : 0;
+}
+
 int mm_create(struct mm *mm, const struct mm_config *cfg)
 {
 	u64 limit = smaller_limit(cfg);
@@ -122,6 +128,8 @@ int mm_create(struct mm *mm, const struct mm_config *cfg)
 			   .relax = cfg->relax,
 			   .keep_clean = true,
 			   .readahead = !cfg->no_readahead,
+			   .reads_behind = cfg->nr_cpus > 1,
+			   .kswapd.nr_helpers_max = kswapd_helpers_max(cfg->nr_cpus),
 			   .in_place = in_place,
 			   .gap_min = GAP_MIN,
 			   .steal_min = !in_place || cfg->method == VM_METHOD_MOVE ? 1 : STEAL_MIN,

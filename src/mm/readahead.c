@@ -6,6 +6,7 @@
 #include "mm/frames.h"
 #include "mm/lru.h"
 #include "mm/pte.h"
+#include "mm/reclaim.h"
 #include "mm/swap_slots.h"
 
 /* Consecutive pages that are read: their slots are claimed, their data is in the first frames of the buffer. */
@@ -216,12 +217,41 @@ static bool stream_find(struct mm *mm, vpn_t vpn, bool write, struct ra_stream *
 	return beyond > 0;
 }
 
+/* The hint for the background thread: the page that the run begins at, plus one, and whether slots are kept. */
+static void ask_for_next(struct mm *mm, vpn_t vpn, const struct ra_stream *s)
+{
+	bool forward = s->first.val > vpn.val;
+	u32 first;
+
+	if (s->nr < VM_RUN_MAX || !mm->reads_behind)
+		return;
+	if (forward ? s->first.val + 2 * VM_RUN_MAX > mm->vm.nr_pages : s->first.val < VM_RUN_MAX)
+		return;
+	first = forward ? s->first.val + VM_RUN_MAX : s->first.val - VM_RUN_MAX;
+	if (!pte_is_swap(pte_read(mm, (vpn_t){ forward ? first : first + VM_RUN_MAX - 1 })))
+		return;
+	atomic64_set(&mm->kswapd.ahead, ((u64)first + 1) << 1 | s->keep);
+	kswapd_wake(mm);
+}
+
+void readahead_behind(struct mm *mm)
+{
+	u64 hint = atomic64_read(&mm->kswapd.ahead);
+
+	if (!hint || !atomic64_cas_relaxed(&mm->kswapd.ahead, &hint, 0))
+		return;
+	readahead_range(mm, (vpn_t){ (u32)(hint >> 1) - 1 }, VM_RUN_MAX, hint & 1);
+}
+
 void readahead(struct mm *mm, vpn_t vpn, bool write)
 {
 	struct ra_stream s;
 
-	if (stream_find(mm, vpn, write, &s))
-		readahead_range(mm, s.first, s.nr, s.keep);
+	if (!stream_find(mm, vpn, write, &s))
+		return;
+	/* First, so that both are at work at the same time. */
+	ask_for_next(mm, vpn, &s);
+	readahead_range(mm, s.first, s.nr, s.keep);
 }
 
 bool readahead_with(struct mm *mm, vpn_t vpn, bool write)

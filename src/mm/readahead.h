@@ -16,6 +16,12 @@
 void readahead(struct mm *mm, vpn_t vpn, bool write);
 
 /*
+ * By the background thread: what a stream will want after the run that its own thread has just read, so that it finds
+ * every other run there, or is at work on the next one while this is.
+ */
+void readahead_behind(struct mm *mm);
+
+/*
  * Instead of serving a fault on a page of a device that is not synchronous: the page and what its stream will want
  * next, in one batch of requests. False: the page is not there yet, as there is no stream, no room, or an error.
  */

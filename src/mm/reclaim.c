@@ -10,6 +10,7 @@
 #include "mm/frames.h"
 #include "mm/lru.h"
 #include "mm/pte.h"
+#include "mm/readahead.h"
 #include "mm/swap_slots.h"
 #include "mm/writeback.h"
 
@@ -19,6 +20,7 @@ enum {
 	RECLAIM_RETRIES_MAX = 16, /* runs in a row that could free nothing, before it is called out of memory */
 	PUT_BACK_TRIES_MAX = 10000,
 	KSWAPD_IDLE_NS = 100000000,
+	HELP_RUNS = 8, /* in a row, and the high watermark is not reached: that is more than one thread can do */
 	RETRY_PAUSE_NS = 1000000,
 };
 
@@ -464,7 +466,7 @@ u64 reclaim_range(struct mm *mm, vpn_t start, u32 nr)
 
 /* ---- for a fault ---- */
 
-static void kswapd_wake(struct mm *mm)
+void kswapd_wake(struct mm *mm)
 {
 	if (!mm->kswapd.started || !atomic32_read(&mm->kswapd.asleep))
 		return;
@@ -584,8 +586,8 @@ int mm_charge(struct mm *mm, u32 nr)
 
 /* ---- in the background ---- */
 
-/* Sleeps until free pages fall below the low watermark, then works up to the high one. */
-static void kswapd_main(void *arg)
+/* Works with the first thread until there is room, then sleeps until that has fallen behind again. */
+static void kswapd_helper_main(void *arg)
 {
 	struct mm *mm = arg;
 	struct kswapd *k = &mm->kswapd;
@@ -593,21 +595,70 @@ static void kswapd_main(void *arg)
 	u32 progress = 0;
 
 	while (!atomic32_load_acquire(&k->stop)) {
+		u32 seen = atomic32_load_acquire(&k->helper_wake);
+
+		if (budget_free(mm) < budget_high(mm)) {
+			reclaim_oldest(mm, &run);
+			mm_stats_add(mm->stats, STAT_RECLAIM_BACKGROUND, 1);
+			if (made_progress(mm, &run, &progress))
+				continue;
+		}
+		atomic32_add_return(&k->helpers_asleep, 1);
+		sync_wait32(&k->helper_wake, seen);
+		atomic32_add_return(&k->helpers_asleep, (u32)-1);
+	}
+}
+
+/* One more, or all that sleep. */
+static void kswapd_get_help(struct mm *mm)
+{
+	struct kswapd *k = &mm->kswapd;
+
+	if (atomic32_read(&k->helpers_asleep)) {
+		atomic32_add_return(&k->helper_wake, 1);
+		sync_wake32_all(&k->helper_wake);
+	} else if (k->nr_helpers < k->nr_helpers_max) {
+		if (sync_thread_start(&k->helpers[k->nr_helpers], kswapd_helper_main, mm)) {
+			k->nr_helpers_max = k->nr_helpers;
+			return;
+		}
+		k->nr_helpers++;
+		k->helpers_started++;
+	}
+}
+
+/*
+ * Sleeps until free pages fall below the low watermark, then works up to the high one; and reads ahead for streams that
+ * have reached the longest window, so that two threads work for them.
+ */
+static void kswapd_main(void *arg)
+{
+	struct mm *mm = arg;
+	struct kswapd *k = &mm->kswapd;
+	struct reclaim_run run;
+	u32 progress = 0, runs = 0;
+
+	while (!atomic32_load_acquire(&k->stop)) {
 		u32 seen = atomic32_load_acquire(&k->wake);
 		bool stuck = false;
 
+		readahead_behind(mm);
 		if (budget_free(mm) < budget_high(mm)) {
 			if (budget_more(mm, budget_high(mm), BUDGET_NOW))
 				continue;
 			reclaim_oldest(mm, &run);
 			mm_stats_add(mm->stats, STAT_RECLAIM_BACKGROUND, 1);
-			if (made_progress(mm, &run, &progress))
+			if (made_progress(mm, &run, &progress)) {
+				if (++runs % HELP_RUNS == 0 && k->nr_helpers_max)
+					kswapd_get_help(mm);
 				continue;
+			}
 			stuck = true;
 		}
+		runs = 0;
 		atomic32_set(&k->asleep, 1);
 		atomic_full_barrier(); /* asleep is seen by whoever charges after this look at the budget */
-		if (stuck || budget_free(mm) >= budget_low(mm))
+		if (!atomic64_read(&k->ahead) && (stuck || budget_free(mm) >= budget_low(mm)))
 			sync_wait32_timeout(&k->wake, seen, KSWAPD_IDLE_NS);
 		atomic32_set(&k->asleep, 0);
 	}
@@ -632,5 +683,10 @@ void kswapd_stop(struct mm *mm)
 	atomic32_add_return(&mm->kswapd.wake, 1);
 	sync_wake32_all(&mm->kswapd.wake);
 	sync_thread_join(&mm->kswapd.thread);
+	/* Now nobody starts any more of these. */
+	atomic32_add_return(&mm->kswapd.helper_wake, 1);
+	sync_wake32_all(&mm->kswapd.helper_wake);
+	while (mm->kswapd.nr_helpers)
+		sync_thread_join(&mm->kswapd.helpers[--mm->kswapd.nr_helpers]);
 	mm->kswapd.started = false;
 }

@@ -33,6 +33,7 @@ enum {
 	FRAME_RUN = VM_RUN_MAX, /* frames that are filled, written and emptied together */
 	FRAME_RUNS_MAX = 32,
 	FRAME_BUFFERS_MAX = 16,
+	KSWAPD_HELPERS_MAX = 7,
 	READ_FRAMES = 64,
 	PTES_PER_PAGE = PAGE_SIZE / sizeof(u64),
 };
@@ -184,6 +185,12 @@ struct kswapd {
 	struct atomic32 wake; /* bumped by whoever wants it to run */
 	struct atomic32 asleep;
 	struct atomic32 stop;
+	/* Where one thread cannot keep up and there are processors for more. */
+	struct sync_thread helpers[KSWAPD_HELPERS_MAX];
+	struct atomic32 helper_wake, helpers_asleep;
+	u32 nr_helpers, nr_helpers_max; /* started, by the first thread alone; allowed */
+	u32 helpers_started; /* ever */
+	struct atomic64 ahead; /* the run that a stream will want after the next (readahead.c); 0: none. Last one wins */
 	bool started;
 };
 
@@ -210,6 +217,7 @@ struct mm {
 	struct atomic32 relax_queue; /* RELAX_QUEUE: bumped at the end of each pin */
 	bool keep_clean; /* read faults keep the slot */
 	bool readahead; /* swap-in past the swap cache reads ahead */
+	bool reads_behind; /* and the background thread helps with it: there is a processor for it */
 	/*
 	 * Dirty pages may also leave from where they stand (writeback.h). Not with faults by thread: there nothing is
 	 * held for system calls, so a device may be writing to a page, which write protection does not stop. Only
