@@ -190,7 +190,7 @@ struct kswapd {
 	struct atomic32 helper_wake, helpers_asleep;
 	u32 nr_helpers, nr_helpers_max; /* started, by the first thread alone; allowed */
 	u32 helpers_started; /* ever */
-	struct atomic64 ahead; /* the run that a stream will want after the next (readahead.c); 0: none. Last one wins */
+	struct atomic64 ahead; /* the run that a stream will want after the next (readahead.c); 0: none */
 	bool started;
 };
 
