@@ -87,6 +87,39 @@ static int wait_for(pid_t pid)
 	return status;
 }
 
+/* What another process holds for good is given back, and then nobody's. */
+static void test_hold(void)
+{
+	u32 at, size;
+	pid_t pid;
+
+	begin();
+	atomic32_set(next_mark, 0);
+	pid = fork();
+	if (pid == 0) {
+		space_begin(&space);
+		expect_eq(space_enter(&space), 0);
+		while (!atomic32_load_acquire(next_mark))
+			usleep(1000);
+		space_hold(&space, atomic32_read(next_mark) - 1);
+		atomic32_store_release(next_mark, 0);
+		for (;;)
+			pause();
+	}
+	expect_eq(space_take(&space, &at, 1), 1);
+	atomic32_store_release(next_mark, at + 1);
+	while (atomic32_load_acquire(next_mark))
+		usleep(1000);
+	space_give(&space, at);
+	size = at >> SPACE_EXTENT_SHIFT == NR_EXTENTS - 1 ? NR % SPACE_EXTENT : SPACE_EXTENT;
+	expect_eq(take_all(), NR); /* who has the extent may go on with it */
+	expect_eq(take_all(), NR - size);
+	kill(pid, SIGKILL);
+	wait_for(pid);
+	expect_all_free();
+	space_close(&space);
+}
+
 /* fork(2) with what a device does around it. */
 static pid_t fork_shared(void)
 {
@@ -481,6 +514,7 @@ int main(void)
 	next_mark = &store[NR + 1];
 	setpgid(0, 0);
 	run_test(test_take_and_give);
+	run_test(test_hold);
 	run_test(test_fork);
 	run_test(test_alone_again);
 	run_test(test_on_the_way_to_fork);

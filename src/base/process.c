@@ -72,6 +72,14 @@ u64 process_id(const struct process *process)
 	return process->pid << PROCESS_START_BITS | (process->start & START_MASK);
 }
 
+u64 process_own_id(void)
+{
+	struct process self;
+
+	process_read_self(&self);
+	return process_id(&self);
+}
+
 u32 process_id_pid(u64 id)
 {
 	return (u32)(id >> PROCESS_START_BITS);

@@ -25,6 +25,7 @@ int must_check process_read(const char *name, struct process *process);
 void process_read_self(struct process *process);
 
 u64 process_id(const struct process *process);
+u64 process_own_id(void);
 u32 process_id_pid(u64 id);
 
 /* Equal, but for the slack in a start time that was not read from /proc. */

@@ -13,6 +13,7 @@
 #include "base/os.h"
 #include "cli/cli.h"
 #include "cli/command.h"
+#include "cli/engine.h"
 #include "cli/holder.h"
 #include "cli/machine.h"
 #include "cli/summary.h"
@@ -63,7 +64,8 @@ static const struct option_spec run_options[] = {
 	  .kind = OPTION_STRING,
 	  .argument = "DEVICE",
 	  .value = &options.swap,
-	  .help = "where pages go: zram[:algo=lz4|zstd,level=N] or file:PATH[,size=SIZE]; default zram" },
+	  .help = "where pages go: zram[:algo=lz4|zstd,level=N], file:PATH[,size=SIZE], nbd:URI, rados:POOL; "
+		  "default zram" },
 	{ .name = "faults",
 	  .kind = OPTION_CHOICE,
 	  .choices = faults_names,
@@ -181,8 +183,10 @@ enum { SHARE_WAIT_MS = 600, SHARE_STEP_MS = 20 };
 
 static void close_shared(void)
 {
-	for (int i = 0; i < shared.nr; i++)
-		close(shared.fds[i]);
+	for (int i = 0; i < shared.nr; i++) {
+		if (shared.fds[i] >= 0)
+			close(shared.fds[i]);
+	}
 	shared.nr = 0;
 }
 
@@ -232,10 +236,7 @@ static int open_device(void)
 {
 	int nr;
 
-	for (size_t i = 0; swap_drivers[i]; i++) {
-		if (!strcmp(swap_drivers[i]->name, shared.config.driver))
-			shared.driver = swap_drivers[i];
-	}
+	shared.driver = swap_driver_of(&shared.config);
 	shared.nr = 1;
 	shared.fds[0] = -1;
 	if (!shared.driver->share)
@@ -249,21 +250,27 @@ static int open_device(void)
 	return 0;
 }
 
-static int name_shared(u32 holder)
+/* To the programs: descriptors of the process that keeps them open. 0 or -errno. */
+static int name_device(u32 keeper, const int *fds)
 {
 	char text[4 * SWAP_TEXT_SIZE];
 	size_t len;
 
-	snprintf(text, sizeof(text), "/proc/%u/fd/%d", holder, shared.fds[0]);
-	if (setenv(WEIR_ENV_TREE, text, 1) < 0)
-		return -errno;
-	if (!shared.driver->share)
-		return 0;
-	shared.driver->share_spec(&shared.config, holder, shared.fds + 1, text, sizeof(text));
+	shared.driver->share_spec(&shared.config, keeper, fds, text, sizeof(text));
 	len = strlen(text);
 	if (!swap_device_common_options(options.swap, text + len, sizeof(text) - len))
 		return -ENAMETOOLONG;
 	return setenv(WEIR_ENV_SWAP, text, 1) < 0 ? -errno : 0;
+}
+
+static int name_shared(u32 holder)
+{
+	char text[48];
+
+	snprintf(text, sizeof(text), "/proc/%u/fd/%d", holder, shared.fds[0]);
+	if (setenv(WEIR_ENV_TREE, text, 1) < 0)
+		return -errno;
+	return shared.driver->share ? name_device(holder, shared.fds + 1) : 0;
 }
 
 /* One limit for all processes: what they share, and somebody who keeps it open. NULL with --per-process. */
@@ -286,8 +293,22 @@ static int open_pool(struct pool **pool)
 	rc = holder_start(*pool, shared.fds, shared.nr);
 	if (rc == 0)
 		rc = name_shared(atomic32_read(&(*pool)->holder));
-	close_shared();
 	return rc;
+}
+
+/* Which ends after the processes of the pool, if there is one. 0 or an exit status. */
+static int start_engine(void)
+{
+	int fds[SWAP_FDS_MAX], rc;
+	char err[256];
+	u32 engine;
+
+	if (!shared.driver->engine)
+		return 0;
+	if (engine_start(&shared.config, shared.fds[0], &engine, fds, err, sizeof(err)) < 0)
+		return cli_error(CLI_RUN_FAILED, "run", "--swap %s: %s", options.swap, err);
+	rc = name_device(engine, fds);
+	return rc < 0 ? cli_error(CLI_RUN_FAILED, "run", "--swap %s: %s", options.swap, strerror(-rc)) : 0;
 }
 
 static int set_environment(const struct machine *machine)
@@ -410,6 +431,10 @@ static int cmd_run(int argc, char **argv)
 		return run_error(CLI_RUN_FAILED, "the limits are too far apart to be shared; say --per-process");
 	if (rc < 0)
 		return cli_error(CLI_RUN_FAILED, "run", "cannot make the shared limit: %s", strerror(-rc));
+	status = start_engine();
+	if (status)
+		return status;
+	close_shared();
 	if (options.stats != STATS_NONE)
 		return run_with_stats(path, argv, pool);
 	execvp(path, argv);

@@ -33,6 +33,8 @@ const char *const allocator_names[] = { "jemalloc", "mimalloc", "none", NULL };
 static const char *const shim_directories[2] = { "../preload", WEIR_BINDIR_TO_LIBDIR };
 static const char *const checker_directories[2] = { "../../check", WEIR_BINDIR_TO_LIBEXECDIR };
 
+static const char *const engine_directories[2] = { "../engine", WEIR_BINDIR_TO_LIBEXECDIR };
+
 static const char *const library_directories[] = {
 	"/usr/lib/" MULTIARCH, "/lib/" MULTIARCH, "/usr/lib64", "/lib64", "/usr/local/lib", "/usr/lib", "/lib",
 };
@@ -81,6 +83,11 @@ int library_find_shim(char path[PATH_MAX])
 int library_find_checker(char path[PATH_MAX])
 {
 	return find_beside(checker_directories, CHECKER_NAME, X_OK, path);
+}
+
+int library_find_engine(const char *name, char path[PATH_MAX])
+{
+	return find_beside(engine_directories, name, X_OK, path);
 }
 
 int library_find_allocator(enum allocator allocator, char path[PATH_MAX])

@@ -22,6 +22,9 @@ int library_find_shim(char path[PATH_MAX]);
 /* The model checker's own executable: it has the core's functions too, over other seams. As library_find_shim. */
 int library_find_checker(char path[PATH_MAX]);
 
+/* An engine's executable (src/engine). As library_find_shim. */
+int library_find_engine(const char *name, char path[PATH_MAX]);
+
 /* In the standard library directories. 0 or -ENOENT. */
 int library_find_allocator(enum allocator allocator, char path[PATH_MAX]);
 

@@ -305,14 +305,30 @@ static bool claim_child_row(struct space *space)
 	return space->child_row != SPACE_ROWS_MAX;
 }
 
+int space_enter(struct space *space)
+{
+	space->row = row_claim(space, space->self << NAME_SHIFT);
+	return space->row == SPACE_ROWS_MAX ? -EAGAIN : 0;
+}
+
+/* As in extent_share(): our bit is there before that of who has it can go. */
+void space_hold(struct space *space, u32 location)
+{
+	u32 extent = location >> SPACE_EXTENT_SHIFT;
+
+	must(space->row != SPACE_ROWS_MAX && extent < space->shared->nr_extents);
+	atomic64_fetch_or(row_word(space, space->row, extent / BITS), (u64)1 << extent % BITS);
+	atomic32_add_return(&space->shared->moves, 1);
+	atomic_full_barrier();
+}
+
 /* Context: lock held. */
 static bool next_extent(struct space *space)
 {
 	if (space->forking && space->child_row == SPACE_ROWS_MAX && !claim_child_row(space))
 		return false;
 	if (space->row == SPACE_ROWS_MAX) {
-		space->row = row_claim(space, space->self << NAME_SHIFT);
-		if (space->row == SPACE_ROWS_MAX)
+		if (space_enter(space))
 			return false;
 		/* Others begin elsewhere, so that neighbouring extents are one process's. */
 		space->fresh = space->row % DIV_ROUND_UP(space->shared->nr_extents, BITS);

@@ -93,6 +93,14 @@ void space_give(struct space *space, u32 location);
 bool space_is_ours(struct space *space, u32 location);
 
 /*
+ * The location's extent is held by this process, too, from now on, whoever else has it: when they give it back nobody
+ * takes it any more. Context: the process takes no locations, and space_enter() has been called.
+ */
+void space_hold(struct space *space, u32 location);
+/* Takes a row beforehand. 0 or -EAGAIN. */
+int must_check space_enter(struct space *space);
+
+/*
  * Around fork, with nobody else inside. space_fork_begin: 0 or -EAGAIN, then there must be no fork. space_fork_parent:
  * the child's pid; 0: not known; negative: there is none. space_fork_child: 0, or -ESTALE: the child began too late,
  * what it has inherited has been given to others.

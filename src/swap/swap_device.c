@@ -13,6 +13,7 @@
 #include "swap/brd.h"
 #include "swap/file.h"
 #include "swap/filter.h"
+#include "swap/remote.h"
 #include "swap/zcomp.h"
 #include "swap/zram.h"
 
@@ -38,6 +39,8 @@ struct option {
 
 /* Slots are numbered with 32 bits and a driver may put tags beside: this leaves room for both. */
 #define DEVICE_BYTES_MAX SWAP_SIZE_ALL
+
+#define NBD_TIMEOUT_NS 60000000000ull
 
 #define OPTION_SIZE_ROW                                                                                                \
 	{                                                                                                              \
@@ -73,6 +76,31 @@ static const struct option file_options[] = {
 	{ .name = NULL },
 };
 
+static const struct option nbd_target = { "URI", OPTION_TEXT,	0,
+					  0,	 FIELD(target), "where the server is, such as nbd://host/export" };
+static const struct option nbd_options[] = {
+	{ "connections", OPTION_INT, 1, 16, FIELD(connections),
+	  "how many at once; default 4 where the server allows it" },
+	{ "timeout", OPTION_DURATION, 1000000000, 86400000000000ull, FIELD(timeout_ns),
+	  "how long an answer may take until it counts as an error; default 60s" },
+	{ "overwrite", OPTION_BOOL, 0, 0, FIELD(overwrite), "take an export that holds something" },
+	OPTION_SIZE_ROW,
+	{ "ring", OPTION_TEXT, 0, 0, FIELD(ring), "what weir run tells the programs of a run" },
+	{ "space", OPTION_TEXT, 0, 0, FIELD(space), "what weir run tells the programs of a run" },
+	{ .name = NULL },
+};
+
+static const struct option rados_target = { "POOL", OPTION_TEXT, 0, 0, FIELD(target), "the pool that takes the pages" };
+static const struct option rados_options[] = {
+	{ "conf", OPTION_TEXT, 0, 0, FIELD(conf), "a path of a ceph.conf" },
+	{ "namespace", OPTION_TEXT, 0, 0, FIELD(name_space), "a namespace in the pool" },
+	{ "user", OPTION_TEXT, 0, 0, FIELD(user), "a user of the cluster, such as admin" },
+	OPTION_SIZE_ROW,
+	{ "ring", OPTION_TEXT, 0, 0, FIELD(ring), "what weir run tells the programs of a run" },
+	{ "space", OPTION_TEXT, 0, 0, FIELD(space), "what weir run tells the programs of a run" },
+	{ .name = NULL },
+};
+
 /* Of every driver. */
 static const struct option filter_options[] = {
 	{ "prio", OPTION_INT, (u64)-32768, 32767, offsetof(struct swap_device_config, prio),
@@ -95,9 +123,12 @@ static const struct driver_syntax {
 	{ &zram_driver, zram_options, NULL },
 	{ &brd_driver, brd_options, NULL },
 	{ &file_driver, file_options, &file_target },
+	{ &nbd_driver, nbd_options, &nbd_target },
+	{ &rados_driver, rados_options, &rados_target },
 };
 
-const struct swap_driver *const swap_drivers[] = { &zram_driver, &brd_driver, &file_driver, NULL };
+const struct swap_driver *const swap_drivers[] = { &zram_driver, &brd_driver,	&file_driver,
+						   &nbd_driver,	 &rados_driver, NULL };
 
 enum { TOKEN_SIZE = SWAP_TEXT_SIZE, LIST_SIZE = 160 };
 
@@ -350,7 +381,9 @@ int swap_device_parse(const char *spec, struct swap_device_config *cfg, char *er
 	u32 seen = 0;
 	int ret = 0;
 
-	*cfg = (struct swap_device_config){ .algo = ZCOMP_LZ4, .direct = true, .prio = SWAP_PRIO_DEFAULT };
+	*cfg = (struct swap_device_config){
+		.algo = ZCOMP_LZ4, .direct = true, .timeout_ns = NBD_TIMEOUT_NS, .prio = SWAP_PRIO_DEFAULT
+	};
 	(void)token_next(&spec, ':', &t);
 	if (!t.has_value)
 		syntax = find_syntax(t.name);
@@ -386,26 +419,27 @@ bool swap_device_common_options(const char *spec, char *options, size_t size)
 	return len + 1 < size;
 }
 
+const struct swap_driver *swap_driver_of(const struct swap_device_config *cfg)
+{
+	const struct driver_syntax *syntax = find_syntax(cfg->driver);
+
+	return syntax ? syntax->driver : NULL;
+}
+
 int swap_device_open(const struct swap_device_config *cfg, struct swap_device **out)
 {
+	const struct swap_driver *driver = swap_driver_of(cfg);
 	struct swap_device *dev;
 	int ret;
 
-	if (cfg->size < PAGE_SIZE || cfg->size > DEVICE_BYTES_MAX)
+	if (!driver || cfg->size < PAGE_SIZE || cfg->size > DEVICE_BYTES_MAX)
 		return -EINVAL;
-	for (size_t i = 0; swap_drivers[i]; i++) {
-		const struct swap_driver *driver = swap_drivers[i];
-
-		if (strcmp(cfg->driver, driver->name) != 0)
-			continue;
-		ret = driver->open(cfg, &dev);
-		if (!ret)
-			ret = filters_open(cfg, driver->flags & SWAP_DRIVER_EXTERNAL, &dev);
-		if (ret)
-			return ret;
-		dev->prio = cfg->prio;
-		*out = dev;
-		return 0;
-	}
-	return -EINVAL;
+	ret = driver->open(cfg, &dev);
+	if (!ret)
+		ret = filters_open(cfg, driver->flags & SWAP_DRIVER_EXTERNAL, &dev);
+	if (ret)
+		return ret;
+	dev->prio = cfg->prio;
+	*out = dev;
+	return 0;
 }

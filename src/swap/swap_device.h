@@ -169,9 +169,14 @@ struct swap_device_config {
 	enum zcomp_algo algo; /* zram */
 	int level; /* zram */
 	u64 read_delay_ns; /* brd */
-	char target[SWAP_TEXT_SIZE]; /* file: a path */
-	char space[SWAP_TEXT_SIZE]; /* file: where the run's processes find its space; "": not shared by them */
+	char target[SWAP_TEXT_SIZE]; /* file: a path; nbd: the URI; rados: the pool */
+	char space[SWAP_TEXT_SIZE]; /* file, nbd, rados: where the run's processes find its space; "": there is none */
 	bool direct, prealloc, force; /* file */
+	int connections; /* nbd; 0: as many as suit the server */
+	u64 timeout_ns; /* nbd */
+	bool overwrite; /* nbd: what the export holds is nobody's */
+	char conf[SWAP_TEXT_SIZE], name_space[SWAP_TEXT_SIZE], user[SWAP_TEXT_SIZE]; /* rados; "": its defaults */
+	char ring[SWAP_TEXT_SIZE]; /* nbd, rados: where the run's processes find their engine's ring (swap/ring.h) */
 	int prio; /* of any */
 
 	/* Filters, from the core down (swap/filter.h). */
@@ -211,14 +216,20 @@ struct swap_driver {
 	const char *name;
 	u32 flags; /* enum swap_driver_flags */
 	const char *help; /* "compressed memory: algo=lz4|zstd, level=N, size=SIZE" */
+	const char *engine; /* the program that serves the device for all processes of a run; NULL: none is needed */
+	const char *package; /* where its library is to be had */
 	int (*open)(const struct swap_device_config *cfg, struct swap_device **out);
 	/*
 	 * For `weir run`, before the program starts: opens and claims what all processes of the run are to share, up
 	 * to SWAP_FDS_MAX descriptors, which somebody then keeps open. Returns how many, or -errno and a line in `err`.
-	 * share_spec writes the specification by which they open it under /proc/<holder>/fd. NULL: nothing is shared.
+	 * NULL: nothing is shared, or the engine opens it. share_spec writes the specification by which they open it
+	 * under /proc/<holder>/fd; what an engine has open is its ring and its space.
 	 */
 	int (*share)(struct swap_device_config *cfg, int *fds, char *err, size_t err_size);
 	void (*share_spec)(const struct swap_device_config *cfg, u32 holder, const int *fds, char *spec, size_t size);
 };
 
 extern const struct swap_driver *const swap_drivers[];
+
+/* The driver that a parsed specification names. */
+const struct swap_driver *swap_driver_of(const struct swap_device_config *cfg);
