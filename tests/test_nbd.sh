@@ -5,6 +5,7 @@
 #   test_nbd.sh WEIR VICTIM PAGER CONFORMANCE
 #
 # WEIR_LONG=1: the connection stays cut for 30 s instead of 4.
+# shellcheck disable=SC1091,SC2034,SC2154 # remote.sh has the other half of these names
 set -u
 weir=$1 victim=$2 pager=$3 conformance=$4 scheme=nbd
 here=$(cd "$(dirname "$0")" && pwd)

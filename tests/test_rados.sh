@@ -3,6 +3,7 @@
 # The rados device on a real cluster: one monitor, three OSDs, size 3, min_size 2; OSDs that die and hang under load.
 #
 #   test_rados.sh WEIR VICTIM PAGER CONFORMANCE
+# shellcheck disable=SC1091,SC2034,SC2154 # remote.sh has the other half of these names
 set -u
 weir=$1 victim=$2 pager=$3 conformance=$4 scheme=rados
 here=$(cd "$(dirname "$0")" && pwd)
