@@ -166,7 +166,10 @@ static int check_label(struct opening *o)
 
 /* ---- size ---- */
 
-/* Enough to begin with: a disk that is full would be found out in the middle of the program. */
+/*
+ * Enough to begin with: a disk that is full would be found out in the middle of the program. What is to be taken at once
+ * must be there: fallocate would take all there is, and everybody else's writes would fail, before it gives up.
+ */
 static int check_room(const struct opening *o, u64 bytes)
 {
 	char text[96], free[16];
@@ -177,7 +180,7 @@ static int check_room(const struct opening *o, u64 bytes)
 		return 0;
 	room = (u64)fs.f_bavail * (u64)fs.f_bsize;
 	/* No blocks at all: a file system that does not count. */
-	if (!fs.f_blocks || room >= min_u64(bytes, ROOM_MIN))
+	if (!fs.f_blocks || room >= (o->cfg->prealloc ? bytes : min_u64(bytes, ROOM_MIN)))
 		return 0;
 	print_to(text, sizeof(text), "is on a disk that is full (%s free); say another path",
 		 print_size(free, sizeof(free), ALIGN_DOWN(room, PAGE_SIZE)));
