@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mm/budget.h"
+#include "mm/demote.h"
 #include "mm/fault.h"
 #include "mm/fork.h"
 #include "mm/frames.h"
@@ -22,6 +23,9 @@
 /* Pages are not moved to frames. */
 #define IN_PLACE { .nr_slots = 1, .nr_devices = 1, .discard = true, .method = VM_METHOD_COPY }
 #define IN_PLACE_FOUR_SLOTS { .nr_slots = 4, .nr_devices = 1, .discard = true, .method = VM_METHOD_COPY }
+
+/* Slots go down to a lower device. */
+#define DEMOTED { .nr_slots = 1, .nr_devices = 1, .discard = true, .demotes = true }
 
 #define FORK_SLOTS                                                                                                     \
 	{                                                                                                              \
@@ -271,6 +275,12 @@ static void look_at_table(void *arg)
 	for (u32 i = 0; i < WORLD_PAGES && !seen; i++)
 		seen = pte_may_be_present(pte_read(mm, (vpn_t){ i }));
 	lru_give(mm, table, seen);
+}
+
+static void demote(void *arg)
+{
+	(void)arg;
+	(void)demote_run(&world->mm, 0);
 }
 
 static void kswapd(void *arg)
@@ -630,6 +640,15 @@ const struct scenario scenarios[] = {
 		     .method = VM_METHOD_COPY },
 	  .setup = setup_batch_error,
 	  .thread = { LOAD_0, { "store", store_1 }, { "evict", pageout_0_to_2 } } },
+	{ .name = "demote", .help = "a slot goes down while its page is wanted, written to, and leaves again",
+	  .world = DEMOTED, .setup = setup_swapped,
+	  .thread = { STORE_0, EVICT_0, { "demote", demote } } },
+	{ .name = "demote-unmap", .help = "a slot goes down, a faulter, and munmap",
+	  .world = DEMOTED, .setup = setup_unmap,
+	  .thread = { LOAD_0, { "unmap", unmap_0 }, { "demote", demote } } },
+	{ .name = "demote-swapoff", .help = "a slot goes down, and swapoff",
+	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true, .demotes = true }, .setup = setup_swapped,
+	  .thread = { { "demote", demote }, { "swapoff", swapoff_0 } } },
 	{ .name = "frames", .help = "three evictors, two runs of frames",
 	  .world = { .nr_slots = 4, .nr_devices = 1, .discard = true, .frames_matter = true },
 	  .setup = setup_three_present,

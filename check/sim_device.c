@@ -111,6 +111,46 @@ static void sim_discard(struct swap_device *dev, u32 slot)
 	trace_slot("discard", d, slot, NULL);
 }
 
+/* Any of them: the core may not rely on more. */
+static u32 sim_coldest(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr)
+{
+	u32 got = 0;
+
+	(void)idle_ns;
+	for (; got < nr && got < dev->nr_slots; got++)
+		slots[got] = got;
+	return got;
+}
+
+/* Data that moves is read at one time and found in its new place at another. */
+static u32 sim_demote(struct swap_device *dev, const u32 *slots, u32 nr)
+{
+	struct sim_device *d = device_of(dev);
+	u32 moved = 0;
+
+	for (u32 i = 0; i < nr; i++) {
+		struct content data;
+		bool full;
+
+		slot_begin(d, slots[i], true, NULL);
+		data = d->slot[slots[i]];
+		full = d->full[slots[i]];
+		trace_slot("demote", d, slots[i], NULL);
+		slot_end(d, slots[i], true, NULL);
+		d->slot[slots[i]] = data;
+		d->full[slots[i]] = full;
+		moved += full;
+	}
+	return moved;
+}
+
+static bool sim_is_below(struct swap_device *dev, u32 slot)
+{
+	(void)dev;
+	(void)slot;
+	return false;
+}
+
 static void sim_stats(struct swap_device *dev, struct swap_device_stats *stats)
 {
 	(void)dev;
@@ -135,6 +175,9 @@ static const struct swap_device_ops sim_ops = {
 	.write = sim_write,
 	.discard = sim_discard,
 	.stats = sim_stats,
+	.coldest = sim_coldest,
+	.demote = sim_demote,
+	.is_below = sim_is_below,
 	.close = sim_close,
 };
 
@@ -145,7 +188,8 @@ void sim_device_init(struct sim_device *d, const char *name, const struct world_
 		.ops = &sim_ops,
 		.name = name,
 		.prio = SWAP_PRIO_DEFAULT,
-		.flags = (cfg->asynchronous ? 0u : SWAP_SYNCHRONOUS_IO) | (cfg->discard ? SWAP_DISCARD : 0u),
+		.flags = (cfg->asynchronous ? 0u : SWAP_SYNCHRONOUS_IO) | (cfg->discard ? SWAP_DISCARD : 0u) |
+			 (cfg->demotes ? SWAP_DEMOTES : 0u),
 		.nr_slots = cfg->nr_slots,
 	};
 	must(cfg->nr_slots <= WORLD_SLOTS_MAX);

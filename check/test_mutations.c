@@ -54,6 +54,7 @@ static const char *const mutation_names[NR_MUTATIONS] = {
 	[MUTATE_FORK_WRITABLE] = "fork writable",
 	[MUTATE_FORK_UNMANAGED] = "fork unmanaged",
 	[MUTATE_FORK_RUNNING] = "fork running",
+	[MUTATE_DEMOTE_UNPINNED] = "demote unpinned",
 };
 
 /* One search; they are tried from the shortest on. */

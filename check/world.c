@@ -257,6 +257,8 @@ static const char *name_mm_word(uintptr_t addr)
 		return "one queue for all";
 	if (is_in(addr, &mm->kswapd, sizeof(mm->kswapd)))
 		return "kswapd";
+	if (is_in(addr, &mm->demoted, sizeof(mm->demoted)))
+		return "demoted";
 	if (is_in(addr, &world->gate, sizeof(world->gate)))
 		return is_in(addr, &world->gate.closed, sizeof(world->gate.closed)) ? "gate" : "inside of gate";
 	if (addr == (uintptr_t)&clock_word)

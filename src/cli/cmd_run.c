@@ -36,12 +36,13 @@ static const char *const stats_names[] = { "none", "text", "json", NULL };
 
 static struct {
 	u64 memory, resident;
-	const char *swap;
+	struct option_list swap;
+	const char *writeback;
 	int faults; /* enum faults_mode */
 	int stats; /* enum stats_mode */
 	int allocator; /* enum allocator */
 	bool per_process;
-} options = { .swap = "zram", .stats = STATS_NONE, .allocator = ALLOCATOR_JEMALLOC };
+} options = { .stats = STATS_NONE, .allocator = ALLOCATOR_JEMALLOC };
 
 static const struct option_spec run_options[] = {
 	{ .name = "memory",
@@ -61,11 +62,17 @@ static const struct option_spec run_options[] = {
 	  .value = &options.per_process,
 	  .help = "each process has the limits for itself; default: all of them share" },
 	{ .name = "swap",
-	  .kind = OPTION_STRING,
+	  .kind = OPTION_LIST,
 	  .argument = "DEVICE",
 	  .value = &options.swap,
 	  .help = "where pages go: zram[:algo=lz4|zstd,level=N], file:PATH[,size=SIZE], nbd:URI, rados:POOL; "
-		  "default zram" },
+		  "default zram. Again: where they go then" },
+	{ .name = "writeback",
+	  .kind = OPTION_STRING,
+	  .argument = "WHEN",
+	  .value = &options.writeback,
+	  .help = "when pages go from zram to the next device: [idle=TIME][,][watermark=PERCENT] or off; default "
+		  "watermark=75" },
 	{ .name = "faults",
 	  .kind = OPTION_CHOICE,
 	  .choices = faults_names,
@@ -87,10 +94,15 @@ static const struct option_spec run_options[] = {
 
 /* What is opened before the program starts, and kept open by the holder. */
 static struct {
-	struct swap_device_config config;
-	const struct swap_driver *driver;
-	int fds[1 + SWAP_FDS_MAX]; /* the pool's, then the device's */
+	int fds[1 + (OPTION_LIST_MAX + 1) * SWAP_FDS_MAX]; /* the pool's, then the devices' */
 	int nr;
+	struct shared_device {
+		struct swap_device_config config;
+		const struct swap_driver *driver;
+		int first; /* of its descriptors in fds */
+		u32 keeper; /* the process that has them while the run lives, or its engine; 0: each opens its own */
+		int kept[SWAP_FDS_MAX]; /* their numbers there */
+	} device[OPTION_LIST_MAX]; /* options.swap */
 } shared;
 
 static int run_error(int status, const char *text)
@@ -100,12 +112,25 @@ static int run_error(int status, const char *text)
 
 static int check_usage(int argc)
 {
+	struct swap_writeback writeback;
 	char err[256] = "";
 
+	if (!options.swap.nr)
+		options.swap = (struct option_list){ { "zram" }, 1 };
 	if (!options.memory && !options.resident)
 		return run_error(CLI_RUN_FAILED, "no limit given; say for instance --memory 512M");
-	if (swap_device_parse(options.swap, &shared.config, err, sizeof(err)) < 0)
-		return cli_error(CLI_RUN_FAILED, "run", "--swap: %s", err);
+	for (int i = 0; i < options.swap.nr; i++) {
+		/* The programs get the list by lines. */
+		if (strchr(options.swap.item[i], '\n'))
+			return run_error(CLI_RUN_FAILED, "--swap: a line feed in a device's name");
+		if (swap_device_parse(options.swap.item[i], &shared.device[i].config, err, sizeof(err)) < 0)
+			return cli_error(CLI_RUN_FAILED, "run", "--swap: %s", err);
+	}
+	if (swap_writeback_parse(options.writeback, &writeback) < 0)
+		return cli_error(CLI_RUN_FAILED, "run",
+				 "--writeback %s: expected off, or idle=TIME,watermark=PERCENT, such as "
+				 "idle=60s,watermark=75",
+				 options.writeback);
 	if (argc < 1)
 		return run_error(CLI_RUN_FAILED,
 				 "no command given; it follows the options, as in weir run --memory 512M sort FILE");
@@ -194,13 +219,13 @@ static void close_shared(void)
  * Opens what is to be shared, for a moment again and again where an earlier run may still hold it: its holder sees a
  * little later than we that it has ended. The number of descriptors, or -errno, told.
  */
-static int share_device(struct swap_device_config *config, int *fds)
+static int share_device(const struct shared_device *dev, struct swap_device_config *config, int *fds)
 {
 	char err[256];
 	int rc;
 
 	for (int ms = 0;; ms += SHARE_STEP_MS) {
-		rc = shared.driver->share(config, fds, err, sizeof(err));
+		rc = dev->driver->share(config, fds, err, sizeof(err));
 		if ((rc != -EAGAIN && rc != -EBUSY && rc != -ENOSPC) || ms >= SHARE_WAIT_MS)
 			break;
 		usleep(SHARE_STEP_MS * 1000);
@@ -211,17 +236,17 @@ static int share_device(struct swap_device_config *config, int *fds)
 }
 
 /* Each process opens the device for itself: can it be opened at all, and more than once? */
-static int try_device(void)
+static int try_device(const struct shared_device *dev)
 {
-	struct swap_device_config config = shared.config;
+	struct swap_device_config config = dev->config;
 	int first[SWAP_FDS_MAX], second[SWAP_FDS_MAX], nr, again;
 	char err[256];
 
-	nr = share_device(&config, first);
+	nr = share_device(dev, &config, first);
 	if (nr < 0)
 		return CLI_RUN_FAILED;
-	config = shared.config;
-	again = shared.driver->share(&config, second, err, sizeof(err));
+	config = dev->config;
+	again = dev->driver->share(&config, second, err, sizeof(err));
 	for (int i = 0; i < nr; i++)
 		close(first[i]);
 	for (int i = 0; i < again; i++)
@@ -231,46 +256,82 @@ static int try_device(void)
 						      "name a directory, or leave out --per-process");
 }
 
-/* Opens what can fail because of the machine before the program starts. 0 or an exit status. */
-static int open_device(void)
+static int open_device(struct shared_device *dev)
 {
 	int nr;
 
-	shared.driver = swap_driver_of(&shared.config);
-	shared.nr = 1;
-	shared.fds[0] = -1;
-	if (!shared.driver->share)
+	dev->driver = swap_driver_of(&dev->config);
+	if (!dev->driver->share)
 		return 0;
 	if (options.per_process)
-		return try_device();
-	nr = share_device(&shared.config, shared.fds + 1);
+		return try_device(dev);
+	dev->first = shared.nr;
+	nr = share_device(dev, &dev->config, shared.fds + dev->first);
 	if (nr < 0)
 		return CLI_RUN_FAILED;
 	shared.nr += nr;
 	return 0;
 }
 
-/* To the programs: descriptors of the process that keeps them open. 0 or -errno. */
-static int name_device(u32 keeper, const int *fds)
+/* Opens what can fail because of the machine before the program starts. 0 or an exit status. */
+static int open_devices(void)
 {
-	char text[4 * SWAP_TEXT_SIZE];
-	size_t len;
+	int status = 0;
 
-	shared.driver->share_spec(&shared.config, keeper, fds, text, sizeof(text));
-	len = strlen(text);
-	if (!swap_device_common_options(options.swap, text + len, sizeof(text) - len))
-		return -ENAMETOOLONG;
-	return setenv(WEIR_ENV_SWAP, text, 1) < 0 ? -errno : 0;
+	shared.nr = 1;
+	shared.fds[0] = -1;
+	for (int i = 0; !status && i < options.swap.nr; i++)
+		status = open_device(&shared.device[i]);
+	return status;
 }
 
+enum { SPEC_SIZE = 4 * SWAP_TEXT_SIZE };
+
+/* What the programs of the run open: the device as it is, or what its keeper has. 0 or -errno. */
+static int device_spec(int i, char *spec)
+{
+	const struct shared_device *dev = &shared.device[i];
+	size_t len;
+
+	if (!dev->keeper) {
+		snprintf(spec, SPEC_SIZE, "%s", options.swap.item[i]);
+		return strlen(options.swap.item[i]) < SPEC_SIZE ? 0 : -ENAMETOOLONG;
+	}
+	dev->driver->share_spec(&dev->config, dev->keeper, dev->kept, spec, SPEC_SIZE);
+	len = strlen(spec);
+	return swap_device_common_options(options.swap.item[i], spec + len, SPEC_SIZE - len) ? 0 : -ENAMETOOLONG;
+}
+
+static int name_devices(void)
+{
+	char text[OPTION_LIST_MAX * SPEC_SIZE];
+	size_t len = 0;
+	int rc = 0;
+
+	for (int i = 0; rc == 0 && i < options.swap.nr; i++) {
+		if (i)
+			text[len++] = '\n';
+		rc = device_spec(i, text + len);
+		len += strlen(text + len);
+	}
+	return rc == 0 && setenv(WEIR_ENV_SWAP, text, 1) < 0 ? -errno : rc;
+}
+
+/* The holder has the pool and what was opened here. */
 static int name_shared(u32 holder)
 {
 	char text[48];
 
+	for (int i = 0; i < options.swap.nr; i++) {
+		struct shared_device *dev = &shared.device[i];
+
+		if (!dev->driver->share)
+			continue;
+		dev->keeper = holder;
+		memcpy(dev->kept, shared.fds + dev->first, sizeof(dev->kept));
+	}
 	snprintf(text, sizeof(text), "/proc/%u/fd/%d", holder, shared.fds[0]);
-	if (setenv(WEIR_ENV_TREE, text, 1) < 0)
-		return -errno;
-	return shared.driver->share ? name_device(holder, shared.fds + 1) : 0;
+	return setenv(WEIR_ENV_TREE, text, 1) < 0 ? -errno : 0;
 }
 
 /* One limit for all processes: what they share, and somebody who keeps it open. NULL with --per-process. */
@@ -296,19 +357,19 @@ static int open_pool(struct pool **pool)
 	return rc;
 }
 
-/* Which ends after the processes of the pool, if there is one. 0 or an exit status. */
-static int start_engine(void)
+/* They end after the processes of the pool, if there is one. 0 or an exit status. */
+static int start_engines(void)
 {
-	int fds[SWAP_FDS_MAX], rc;
 	char err[256];
-	u32 engine;
 
-	if (!shared.driver->engine)
-		return 0;
-	if (engine_start(&shared.config, shared.fds[0], &engine, fds, err, sizeof(err)) < 0)
-		return cli_error(CLI_RUN_FAILED, "run", "--swap %s: %s", options.swap, err);
-	rc = name_device(engine, fds);
-	return rc < 0 ? cli_error(CLI_RUN_FAILED, "run", "--swap %s: %s", options.swap, strerror(-rc)) : 0;
+	for (int i = 0; i < options.swap.nr; i++) {
+		struct shared_device *dev = &shared.device[i];
+
+		if (dev->driver->engine &&
+		    engine_start(&dev->config, shared.fds[0], &dev->keeper, dev->kept, err, sizeof(err)) < 0)
+			return cli_error(CLI_RUN_FAILED, "run", "--swap %s: %s", options.swap.item[i], err);
+	}
+	return 0;
 }
 
 static int set_environment(const struct machine *machine)
@@ -320,7 +381,10 @@ static int set_environment(const struct machine *machine)
 	/* Set in both cases: an outer weir run may have left another. */
 	if (rc == 0 && setenv(WEIR_ENV_FAULTS, faults_names[options.faults], 1) < 0)
 		rc = -errno;
-	if (rc == 0 && (setenv(WEIR_ENV_SWAP, options.swap, 1) < 0 || unsetenv(WEIR_ENV_STATS) < 0))
+	if (rc == 0 &&
+	    (options.writeback ? setenv(WEIR_ENV_WRITEBACK, options.writeback, 1) : unsetenv(WEIR_ENV_WRITEBACK)) < 0)
+		rc = -errno;
+	if (rc == 0 && unsetenv(WEIR_ENV_STATS) < 0)
 		rc = -errno;
 	return rc < 0 ? rc : set_allocator(machine);
 }
@@ -394,6 +458,7 @@ static int run_with_stats(const char *path, char **argv, const struct pool *pool
 	};
 	mm_stats_sum(&block.counters->stats, &outcome.stats);
 	outcome.times = &block.counters->times;
+	outcome.lower = &block.counters->lower;
 	outcome.reported = outcome.stats.limit_memory || outcome.stats.limit_resident;
 	outcome.stats.limit_memory = options.memory;
 	outcome.stats.limit_resident = options.resident;
@@ -420,7 +485,7 @@ static int cmd_run(int argc, char **argv)
 	status = check_machine(&machine);
 	if (status)
 		return status;
-	status = open_device();
+	status = open_devices();
 	if (status)
 		return status;
 	rc = set_environment(&machine);
@@ -431,9 +496,12 @@ static int cmd_run(int argc, char **argv)
 		return run_error(CLI_RUN_FAILED, "the limits are too far apart to be shared; say --per-process");
 	if (rc < 0)
 		return cli_error(CLI_RUN_FAILED, "run", "cannot make the shared limit: %s", strerror(-rc));
-	status = start_engine();
+	status = start_engines();
 	if (status)
 		return status;
+	rc = name_devices();
+	if (rc < 0)
+		return cli_error(CLI_RUN_FAILED, "run", "cannot name the devices: %s", strerror(-rc));
 	close_shared();
 	if (options.stats != STATS_NONE)
 		return run_with_stats(path, argv, pool);

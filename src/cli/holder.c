@@ -11,10 +11,11 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "cli/options.h"
 #include "swap/swap_device.h"
 #include "tree/pool.h"
 
-enum { LOOK_MS = 100, HOLDER_FDS_MAX = 1 + SWAP_FDS_MAX };
+enum { LOOK_MS = 100, HOLDER_FDS_MAX = 1 + OPTION_LIST_MAX * SWAP_FDS_MAX };
 
 /* Nothing of the caller's may stay open: somebody may wait for the end of a pipe. */
 static void close_others(const int *fds, int nr)

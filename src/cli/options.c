@@ -89,6 +89,16 @@ static int set_choice(const struct option_spec *option, const char *text, struct
 			    choices_to_text(option->choices, known, sizeof(known)));
 }
 
+static int set_item(const struct option_spec *option, const char *text, struct options_parsed *parsed)
+{
+	struct option_list *list = option->value;
+
+	if (list->nr == OPTION_LIST_MAX)
+		return option_error(parsed, "--%s is given more than %d times", option->name, OPTION_LIST_MAX);
+	list->item[list->nr++] = text;
+	return 0;
+}
+
 static int set_value(const struct option_spec *option, const char *text, struct options_parsed *parsed)
 {
 	switch (option->kind) {
@@ -104,6 +114,8 @@ static int set_value(const struct option_spec *option, const char *text, struct 
 	case OPTION_STRING:
 		*(const char **)option->value = text;
 		return 0;
+	case OPTION_LIST:
+		return set_item(option, text, parsed);
 	case OPTION_CHOICE:
 		return set_choice(option, text, parsed);
 	}

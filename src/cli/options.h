@@ -3,7 +3,7 @@
  * Options as data: one table per verb serves parsing, --help and error texts.
  *
  * "--name VALUE" and "--name=VALUE" are both accepted. Options end at "--" or at the first word that does not begin
- * with '-', so that the command's own options stay its own. Of a repeated option the last one counts.
+ * with '-', so that the command's own options stay its own. Of a repeated option the last one counts, but for lists.
  */
 #pragma once
 
@@ -17,7 +17,15 @@ enum option_kind {
 	OPTION_COUNT, /* u64, a plain number */
 	OPTION_DURATION, /* u64, nanoseconds; "90" means seconds */
 	OPTION_STRING, /* const char * */
+	OPTION_LIST, /* struct option_list: one more each time */
 	OPTION_CHOICE, /* int: index into choices */
+};
+
+enum { OPTION_LIST_MAX = 4 };
+
+struct option_list {
+	const char *item[OPTION_LIST_MAX];
+	int nr;
 };
 
 struct option_spec {

@@ -6,6 +6,7 @@
 
 #include "base/print.h"
 #include "cli/record.h"
+#include "swap/lower.h"
 
 static u64 timeval_to_ns(struct timeval tv)
 {
@@ -132,6 +133,22 @@ static void record_calls(struct record *record, const struct swap_op_times *t, c
 	record_number(record, RECORD_NS, names->max_ns, names->label_max, atomic64_read(&t->ns_max));
 }
 
+/* What has gone from zram to the device below it, and come back. */
+static void record_lower(struct record *record, const struct lower_counts *lower)
+{
+	u64 objects = atomic64_read(&lower->objects_down), pages = atomic64_read(&lower->pages_down);
+	struct record_row *row;
+
+	if (!objects && !pages)
+		return;
+	row = record_number(record, RECORD_COUNT, "lower_objects", "pages to the lower device", objects);
+	snprintf(row->note, sizeof(row->note), "in %llu pages of it", (unsigned long long)pages);
+	record_number(record, RECORD_SIZE, "lower_written_bytes", NULL, pages_to_bytes(pages));
+	record_number(record, RECORD_COUNT, "lower_reads", "pages read from it", atomic64_read(&lower->pages_up));
+	record_number(record, RECORD_COUNT, "lower_errors", "writes to it that failed", atomic64_read(&lower->errors))
+		->quiet = true;
+}
+
 static void print_heading(const struct run_outcome *outcome, FILE *out)
 {
 	if (WIFEXITED(outcome->status))
@@ -150,6 +167,8 @@ void summary_print(const struct run_outcome *outcome, bool json, FILE *out)
 		record_memory(&record, &outcome->stats);
 		record_pages(&record, &outcome->stats);
 		record_times(&record, outcome);
+		if (outcome->lower)
+			record_lower(&record, outcome->lower);
 		if (outcome->times) {
 			record_calls(&record, &outcome->times->read, &call_names[0]);
 			record_calls(&record, &outcome->times->write, &call_names[1]);

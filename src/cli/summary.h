@@ -18,6 +18,7 @@ struct run_outcome {
 	struct rusage usage;
 	bool reported; /* the shim has run in the command and written its counters */
 	struct weir_stats stats;
+	const struct lower_counts *lower; /* of zram's lower device; NULL: not known */
 	const struct swap_times *times; /* of the device's calls: stats=on; NULL or all 0 without */
 	/* The limits are shared by all processes of the run: how many there were, at once, and turned away, and bytes.
 	 */

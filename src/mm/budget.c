@@ -211,6 +211,12 @@ bool budget_more(struct mm *mm, u32 nr, enum budget_patience patience)
 	return b->more(mm, clamp_pages(shared), patience);
 }
 
+bool budget_store_is_above(const struct mm *mm, u32 percent)
+{
+	return stored_now(&mm->budget, atomic64_read(&mm->budget.used)) * 100 >
+	       stored_max(&mm->budget, withheld(&mm->budget)) * percent;
+}
+
 bool budget_store_is_tight(const struct mm *mm)
 {
 	return stored_now(&mm->budget, atomic64_read(&mm->budget.used)) * 8 >

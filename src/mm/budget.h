@@ -76,6 +76,9 @@ u32 budget_high(const struct mm *mm);
 /* The store has more than seven eighths of what it may have: copies of resident pages are not kept there any more. */
 bool budget_store_is_tight(const struct mm *mm);
 
+/* More than so many percent. */
+bool budget_store_is_above(const struct mm *mm, u32 percent);
+
 static inline u64 budget_resident(u64 used)
 {
 	return (u32)used;

@@ -164,9 +164,14 @@ static enum fault_result do_present_page(struct mm *mm, vpn_t vpn, bool write)
 
 /* ---- swap-in ---- */
 
-bool keeps_slot(struct mm *mm, vpn_t vpn, bool write)
+bool keeps_slot(struct mm *mm, vpn_t vpn, u64 pte, bool write)
 {
-	return !write && mm->keep_clean && !swap_is_tight(mm) && lru_keeps(mm, vpn);
+	if (write || !mm->keep_clean)
+		return false;
+	/* On a lower device it takes no memory. A hot page lets it go, and so comes to lie in memory when it leaves. */
+	if (pte_is_swap(pte) && swap_is_below(mm, pte_to_swp_entry(pte)))
+		return !(lru_arrival(lru_now(mm), pte) & PTE_HOT);
+	return !swap_is_tight(mm) && lru_keeps(mm, vpn);
 }
 
 enum fault_result install_page(struct mm *mm, vpn_t vpn, u64 pte, const void *data, bool keep)
@@ -202,7 +207,7 @@ static enum fault_result do_swap_page_direct(struct mm *mm, vpn_t vpn, u64 orig_
 	swp_entry_t entry = pte_to_swp_entry(orig_pte);
 	_Alignas(64) u8 page[PAGE_SIZE];
 	enum fault_result result = FAULT_RETRY;
-	bool keep = keeps_slot(mm, vpn, write);
+	bool keep = keeps_slot(mm, vpn, orig_pte, write);
 	u64 pte;
 
 	/* The slot cannot change hands any more, but it may have before the pin: does the PTE still name it? */
@@ -280,7 +285,7 @@ static enum fault_result do_swap_page_cached(struct mm *mm, vpn_t vpn, u64 orig_
 
 	pte = pte_lock(mm, vpn);
 	if (pte_same(pte, orig_pte)) {
-		keep = (!(word & SLOT_DIRTY) || mutate(MUTATE_KEEP_DIRTY)) && keeps_slot(mm, vpn, write);
+		keep = (!(word & SLOT_DIRTY) || mutate(MUTATE_KEEP_DIRTY)) && keeps_slot(mm, vpn, orig_pte, write);
 		result = install_page(mm, vpn, pte, vm_frame_data(&mm->vm, (frame_t){ slot_frame(word) }), keep);
 	} else {
 		pte_unlock(mm, vpn, pte);

@@ -18,7 +18,7 @@ int must_check swap_claim(struct mm *mm, swp_entry_t entry);
 void swap_unclaim(struct mm *mm, swp_entry_t entry);
 
 /* Does a read fault leave the copy where it is, so that the page can leave again for free? */
-bool keeps_slot(struct mm *mm, vpn_t vpn, bool write);
+bool keeps_slot(struct mm *mm, vpn_t vpn, u64 pte, bool write);
 
 /*
  * Installs a page's contents and unlocks its PTE, which is locked and names the entry of `pte`. With `keep` the page

@@ -3,15 +3,18 @@
 
 #include "base/mutation.h"
 #include "mm/area.h"
+#include "mm/demote.h"
 #include "mm/mm.h"
 #include "mm/pte.h"
 #include "mm/reclaim.h"
 
-/* Without its thread the mm still works: faulting threads reclaim themselves. */
+/* Without its threads the mm still works: faulting threads reclaim themselves, until the store is full. */
 static void fork_end(struct mm *mm)
 {
 	if (mm_is_adopted(mm) && kswapd_start(mm))
 		mm->kswapd.started = false;
+	if (mm_is_adopted(mm) && kwriteback_start(mm))
+		mm->kwriteback.started = false;
 	mutex_unlock(&mm->swap_lock);
 	mutex_unlock(&mm->areas.lock);
 }
@@ -74,6 +77,7 @@ int mm_fork_begin(struct mm *mm)
 	mutex_lock(&mm->swap_lock);
 	if (!mutate(MUTATE_FORK_RUNNING))
 		kswapd_stop(mm);
+	kwriteback_stop(mm);
 	must((u32)__builtin_popcountll(atomic64_read(&mm->frames.free_runs)) == mm->frames.nr_runs);
 	ret = devices_begin(mm);
 	if (ret)

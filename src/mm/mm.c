@@ -5,6 +5,7 @@
 
 #include "mm/area.h"
 #include "mm/budget.h"
+#include "mm/demote.h"
 #include "mm/fault.h"
 #include "mm/frames.h"
 #include "mm/lru.h"
@@ -130,6 +131,8 @@ int mm_create(struct mm *mm, const struct mm_config *cfg)
 			   .readahead = !cfg->no_readahead,
 			   .reads_behind = cfg->nr_cpus > 1,
 			   .kswapd.nr_helpers_max = kswapd_helpers_max(cfg->nr_cpus),
+			   .writeback_percent = cfg->writeback_percent,
+			   .writeback_idle_ns = cfg->writeback_idle_ns,
 			   .in_place = in_place,
 			   .gap_min = GAP_MIN,
 			   .steal_min = !in_place || cfg->method == VM_METHOD_MOVE ? 1 : STEAL_MIN,
@@ -152,6 +155,7 @@ int mm_create(struct mm *mm, const struct mm_config *cfg)
 
 void mm_destroy(struct mm *mm)
 {
+	kwriteback_stop(mm);
 	kswapd_stop(mm);
 	swap_destroy(mm);
 	vm_close(&mm->vm);
@@ -579,7 +583,7 @@ int mm_will_need(struct mm *mm, vpn_t start, u32 nr)
 
 	for (u32 i = 0; i < nr && mm->readahead; i += VM_RUN_MAX)
 		readahead_range(mm, (vpn_t){ start.val + i }, (u32)min_u64(nr - i, VM_RUN_MAX),
-				keeps_slot(mm, start, false));
+				keeps_slot(mm, start, 0, false), mm->keep_clean);
 	for (u32 i = 0; i < nr && !ret; i++) {
 		vpn_t vpn = { start.val + i };
 
@@ -686,6 +690,8 @@ static int adopt_locked(struct mm *mm)
 	}
 	if (!ret)
 		ret = kswapd_start(mm);
+	if (!ret)
+		ret = kwriteback_start(mm);
 	if (ret)
 		return ret;
 	atomic32_store_release(&mm->adopted, 1);
@@ -812,6 +818,9 @@ int mm_swapon(struct mm *mm, struct swap_device *dev)
 
 	mutex_lock(&mm->swap_lock);
 	ret = swap_add(mm, dev);
+	/* Without its thread the device works, until the store is full. */
+	if (!ret && mm_is_adopted(mm))
+		(void)!kwriteback_start(mm);
 	mutex_unlock(&mm->swap_lock);
 	return ret;
 }

@@ -18,6 +18,8 @@ struct mm_config {
 	enum vm_faults faults;
 	enum swapin_policy policy;
 	enum swapin_relax relax;
+	u32 writeback_percent; /* of the store's share: above it cold pages go to a lower device; 0: the default */
+	u64 writeback_idle_ns; /* and without need, when they were not touched for so long; 0: not */
 	bool no_readahead; /* one page a fault, for comparisons */
 	bool lab; /* unsafe policies are accepted */
 	struct mm_stats *stats; /* zeroed, outlives the mm */

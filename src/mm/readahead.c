@@ -16,12 +16,13 @@ struct ra_run {
 	u64 ptes[VM_RUN_MAX];
 	frame_t buffer;
 	bool keep;
+	bool reads; /* they are not going to be written to */
 };
 
 struct ra_stream {
 	vpn_t first;
 	u32 nr;
-	bool keep;
+	bool keep, reads;
 };
 
 static vpn_t run_vpn(const struct ra_run *run, u32 i)
@@ -107,13 +108,25 @@ static u32 run_lock(struct mm *mm, const struct ra_run *run)
 	return nr;
 }
 
+/* Whatever memory is short of, what lies on a lower device may stay there. */
+static bool run_is_below(struct mm *mm, const struct ra_run *run)
+{
+	for (u32 i = 0; i < run->nr; i++) {
+		if (!swap_is_below(mm, pte_to_swp_entry(run->ptes[i])))
+			return false;
+	}
+	return true;
+}
+
 /* Reads and installs the run and ends it; returns how many pages came in. */
 static u32 run_finish(struct mm *mm, struct ra_run *run)
 {
 	u32 nr, installed = 0;
+	bool keep = run->keep;
 	u8 now;
 
 	run_read(mm, run);
+	run->keep = run->keep || (run->reads && run_is_below(mm, run));
 	nr = run_lock(mm, run);
 	now = lru_now(mm);
 	if (nr) {
@@ -137,6 +150,7 @@ static u32 run_finish(struct mm *mm, struct ra_run *run)
 	}
 	lru_add_run(mm, run->first, installed);
 	run->nr = 0;
+	run->keep = keep;
 	return installed;
 }
 
@@ -148,9 +162,9 @@ static u32 charge_up_to(struct mm *mm, u32 nr)
 	return nr;
 }
 
-void readahead_range(struct mm *mm, vpn_t first, u32 nr, bool keep)
+void readahead_range(struct mm *mm, vpn_t first, u32 nr, bool keep, bool reads)
 {
-	struct ra_run run = { .keep = keep };
+	struct ra_run run = { .keep = keep, .reads = reads };
 	u32 charged = charge_up_to(mm, nr), installed = 0;
 
 	if (!charged)
@@ -192,9 +206,10 @@ static u32 stream_length(struct mm *mm, vpn_t vpn, int step)
 }
 
 /* A stream that writes what it has read should not find the next pages write-protected. */
-static bool keeps_ahead(struct mm *mm, vpn_t behind, bool write)
+static void stream_keeps(struct mm *mm, struct ra_stream *s, vpn_t behind, bool write)
 {
-	return keeps_slot(mm, behind, write) && pte_is_clean(pte_read(mm, behind));
+	s->reads = !write && mm->keep_clean && pte_is_clean(pte_read(mm, behind));
+	s->keep = s->reads && keeps_slot(mm, behind, 0, write);
 }
 
 /* What the stream that vpn belongs to will want next, vpn not included. False: there is no stream. */
@@ -205,19 +220,19 @@ static bool stream_find(struct mm *mm, vpn_t vpn, bool write, struct ra_stream *
 	if (behind) {
 		s->nr = (u32)min_u64(2 * behind, mm->vm.nr_pages - vpn.val - 1);
 		s->first = (vpn_t){ vpn.val + 1 };
-		s->keep = keeps_ahead(mm, (vpn_t){ vpn.val - 1 }, write);
+		stream_keeps(mm, s, (vpn_t){ vpn.val - 1 }, write);
 		return true;
 	}
 	beyond = stream_length(mm, vpn, 1);
 	if (beyond) {
 		s->nr = (u32)min_u64(2 * beyond, vpn.val);
 		s->first = (vpn_t){ vpn.val - s->nr };
-		s->keep = keeps_ahead(mm, (vpn_t){ vpn.val + 1 }, write);
+		stream_keeps(mm, s, (vpn_t){ vpn.val + 1 }, write);
 	}
 	return beyond > 0;
 }
 
-/* The hint for the background thread: the page that the run begins at, plus one, and whether slots are kept. */
+/* The hint for the background thread: the page that the run begins at, plus one, and two of ra_stream. */
 static void ask_for_next(struct mm *mm, vpn_t vpn, const struct ra_stream *s)
 {
 	bool forward = s->first.val > vpn.val;
@@ -230,7 +245,7 @@ static void ask_for_next(struct mm *mm, vpn_t vpn, const struct ra_stream *s)
 	first = forward ? s->first.val + VM_RUN_MAX : s->first.val - VM_RUN_MAX;
 	if (!pte_is_swap(pte_read(mm, (vpn_t){ forward ? first : first + VM_RUN_MAX - 1 })))
 		return;
-	atomic64_set(&mm->kswapd.ahead, ((u64)first + 1) << 1 | s->keep);
+	atomic64_set(&mm->kswapd.ahead, ((u64)first + 1) << 2 | (u64)s->reads << 1 | s->keep);
 	kswapd_wake(mm);
 }
 
@@ -240,7 +255,7 @@ void readahead_behind(struct mm *mm)
 
 	if (!hint || !atomic64_cas_relaxed(&mm->kswapd.ahead, &hint, 0))
 		return;
-	readahead_range(mm, (vpn_t){ (u32)(hint >> 1) - 1 }, VM_RUN_MAX, hint & 1);
+	readahead_range(mm, (vpn_t){ (u32)(hint >> 2) - 1 }, VM_RUN_MAX, hint & 1, hint & 2);
 }
 
 void readahead(struct mm *mm, vpn_t vpn, bool write)
@@ -251,7 +266,7 @@ void readahead(struct mm *mm, vpn_t vpn, bool write)
 		return;
 	/* First, so that both are at work at the same time. */
 	ask_for_next(mm, vpn, &s);
-	readahead_range(mm, s.first, s.nr, s.keep);
+	readahead_range(mm, s.first, s.nr, s.keep, s.reads);
 }
 
 bool readahead_with(struct mm *mm, vpn_t vpn, bool write)
@@ -265,6 +280,6 @@ bool readahead_with(struct mm *mm, vpn_t vpn, bool write)
 		s.first = vpn;
 	else
 		s.first.val = vpn.val + 1 - s.nr;
-	readahead_range(mm, s.first, s.nr, s.keep);
+	readahead_range(mm, s.first, s.nr, s.keep, s.reads);
 	return pte_is_present(pte_read(mm, vpn));
 }

@@ -27,5 +27,8 @@ void readahead_behind(struct mm *mm);
  */
 bool must_check readahead_with(struct mm *mm, vpn_t vpn, bool write);
 
-/* Brings in what it can of [first, first + nr), nr <= VM_RUN_MAX; with `keep` clean, the slots keeping their data. */
-void readahead_range(struct mm *mm, vpn_t first, u32 nr, bool keep);
+/*
+ * Brings in what it can of [first, first + nr), nr <= VM_RUN_MAX; with `keep` clean, the slots keeping their data, with
+ * `reads` so at least where they lie on a lower device.
+ */
+void readahead_range(struct mm *mm, vpn_t first, u32 nr, bool keep, bool reads);

@@ -6,6 +6,7 @@
 #include "base/mutation.h"
 #include "mm/area.h"
 #include "mm/budget.h"
+#include "mm/demote.h"
 #include "mm/fault.h"
 #include "mm/frames.h"
 #include "mm/lru.h"
@@ -400,6 +401,7 @@ static void reclaim_victims(struct mm *mm, struct reclaim_run *run)
 	if (run->nr)
 		run->freed += writeback_victims(mm, run->victims, run->nr, run->buffer, &run->failed);
 	write_frames(mm, run);
+	demote_wake(mm);
 }
 
 void reclaim_pause(struct mm *mm, u64 ns)
@@ -426,6 +428,7 @@ static void reclaim_begin(struct mm *mm, struct reclaim_run *run)
 	run->scanned = run->freed = run->failed = run->refused = 0;
 	run->younger = false;
 	wait_for_pause(mm);
+	demote_throttle(mm);
 	if (steals(mm))
 		run->first = frame_run_get(mm);
 	run->buffer = frame_buffer_get(mm);
@@ -527,6 +530,11 @@ static bool reclaim_once(struct mm *mm, struct effort *effort)
 	} else if (is_hopeless(mm, &run, effort)) {
 		u32 seen = atomic32_load_acquire(&mm->frames.waiters);
 
+		/* The store is full, and will not be in a moment. */
+		if (demote_wait(mm)) {
+			effort->tries = 0;
+			return true;
+		}
 		if (++effort->tries == RECLAIM_RETRIES_MAX)
 			return false;
 		sync_wait32_timeout(&mm->frames.waiters, seen, RETRY_PAUSE_NS);

@@ -67,6 +67,14 @@ static inline u32 swap_batch_max(struct mm *mm, swp_entry_t entry)
 	return swap_is_synchronous(mm, entry) ? 1 : FRAME_RUN;
 }
 
+/* Has it gone to a lower device? A hint. */
+static inline bool swap_is_below(struct mm *mm, swp_entry_t entry)
+{
+	const struct swap_info *si = swap_info(mm, entry);
+
+	return (si->dev_flags & SWAP_DEMOTES) && si->dev->ops->is_below(si->dev, swp_offset(entry));
+}
+
 /* Are clean pages to give their slots up early? (swap or its memory more than half full) */
 bool swap_is_tight(struct mm *mm);
 

@@ -180,6 +180,7 @@ struct swap_info {
 	u32 nr_slots;
 };
 
+/* A background thread. */
 struct kswapd {
 	struct sync_thread thread;
 	struct atomic32 wake; /* bumped by whoever wants it to run */
@@ -207,6 +208,10 @@ struct mm {
 	struct atomic32 swap_turn; /* which of the devices of equal priority is next; a hint */
 	struct mutex swap_lock; /* swapon, swapoff */
 	struct kswapd kswapd;
+	struct kswapd kwriteback; /* demote.h */
+	struct atomic32 demoted; /* bumped by it when pages have gone to a lower device; slept on */
+	u32 writeback_percent; /* of the store's share, above which they go */
+	u64 writeback_idle_ns; /* or after so long; 0: not */
 	struct atomic64 reclaim_paused; /* until then, by sync_clock_ns(); 0: no */
 	struct atomic32 reclaim_progress; /* bumped by every run of reclaim that freed something */
 	struct mm_stats *stats;

@@ -6,6 +6,7 @@
 
 #include "mm/stats.h"
 #include "swap/filter.h"
+#include "swap/lower.h"
 
 #define WEIR_ENV_MEMORY "WEIR_MEMORY" /* bytes, decimal; absent: no such cap */
 #define WEIR_ENV_RESIDENT "WEIR_RESIDENT" /* bytes, decimal; absent: no such cap */
@@ -14,7 +15,9 @@
  * close all descriptors, and gone when all have ended. Absent: each process has the caps for itself.
  */
 #define WEIR_ENV_TREE "WEIR_TREE"
-#define WEIR_ENV_SWAP "WEIR_SWAP" /* a device specification, e.g. "zram:algo=lz4" */
+/* Device specifications, one a line, e.g. "zram:algo=lz4"; the first is used first. */
+#define WEIR_ENV_SWAP "WEIR_SWAP"
+#define WEIR_ENV_WRITEBACK "WEIR_WRITEBACK" /* swap_writeback_parse(); absent: the defaults */
 #define WEIR_ENV_FAULTS "WEIR_FAULTS" /* "thread": faults by message; else by signal */
 /*
  * "<fd>:<pid>": a memfd that holds a struct run_counters, for `weir run --stats`. Only the process <pid> uses it. The
@@ -25,6 +28,7 @@
 struct run_counters {
 	struct mm_stats stats;
 	struct swap_times times; /* of a device with stats=on */
+	struct lower_counts lower; /* of zram's lower device */
 };
 
 /* For tests and experiments. */

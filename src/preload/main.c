@@ -440,31 +440,69 @@ static int env_stress(void)
 	return (int)rate;
 }
 
-static void open_swap(struct mm *mm, struct swap_times *times)
+/* Cuts the next line off *specs; false: there is none. */
+static bool next_spec(const char **specs, char *spec, size_t size)
 {
-	const char *spec = getenv(WEIR_ENV_SWAP);
+	size_t len = strcspn(*specs, "\n");
+
+	if (!len || len >= size)
+		return false;
+	memcpy(spec, *specs, len);
+	spec[len] = '\0';
+	*specs += len + ((*specs)[len] != '\0');
+	return true;
+}
+
+static struct swap_device *open_device(struct mm *mm, const char *spec, struct run_counters *counters,
+				       struct swap_device *lower)
+{
 	struct swap_device_config cfg;
-	struct swap_device *dev;
+	struct swap_device *dev = NULL;
 	char err[160];
-	int ret = swap_device_parse(spec ? spec : "zram", &cfg, err, sizeof(err));
+	int ret = swap_device_parse(spec, &cfg, err, sizeof(err));
 
 	if (ret)
 		give_up(err, ret);
 	if (!cfg.size)
 		cfg.size = mm_default_swap_bytes(mm);
-	cfg.times = times;
+	cfg.times = &counters->times;
+	cfg.lower = lower;
+	cfg.lower_counts = &counters->lower;
 	ret = swap_device_open(&cfg, &dev);
-	if (!ret)
-		ret = mm_swapon(mm, dev);
 	if (ret)
 		give_up(ret == -EOPNOTSUPP ? "this processor has no AES for the swap device's crypt; say crypt=off" :
 					     "the swap device cannot be opened",
 			ret);
+	return dev;
+}
+
+/* In the order of the list, but that zram, the first, has the second below it. */
+static void open_swap(struct mm *mm, const struct swap_writeback *writeback, struct run_counters *counters)
+{
+	const char *specs = getenv(WEIR_ENV_SWAP);
+	char spec[4 * SWAP_TEXT_SIZE], next[4 * SWAP_TEXT_SIZE];
+	bool tiered;
+	int ret = 0;
+
+	if (!specs || !specs[0])
+		specs = "zram";
+	tiered = !writeback->off && !strncmp(specs, "zram", 4);
+	while (!ret && next_spec(&specs, spec, sizeof(spec))) {
+		struct swap_device *lower = NULL;
+
+		if (tiered && next_spec(&specs, next, sizeof(next)))
+			lower = open_device(mm, next, counters, NULL);
+		tiered = false;
+		ret = mm_swapon(mm, open_device(mm, spec, counters, lower));
+	}
+	if (ret || specs[0])
+		give_up("the swap devices cannot be opened", ret ? ret : -EINVAL);
 }
 
 static void start(u64 memory, u64 resident)
 {
 	struct run_counters *counters = env_counters();
+	struct swap_writeback writeback;
 	struct mm_config cfg = {
 		.memory_pages = memory >> PAGE_SHIFT,
 		.resident_pages = resident >> PAGE_SHIFT,
@@ -484,6 +522,10 @@ static void start(u64 memory, u64 resident)
 
 	if (ret)
 		refuse(ret, pool);
+	if (swap_writeback_parse(getenv(WEIR_ENV_WRITEBACK), &writeback))
+		give_up("WEIR_WRITEBACK is not what weir run --writeback takes", -EINVAL);
+	cfg.writeback_percent = writeback.watermark;
+	cfg.writeback_idle_ns = writeback.idle_ns < UINT64_MAX ? writeback.idle_ns : 0;
 	net_ops.kernel_faults = cfg.faults == VM_FAULTS_THREAD;
 	if (cfg.faults == VM_FAULTS_THREAD && vm_can_register(cfg.faults, cfg.method))
 		give_up("--faults thread is not allowed here, or no longer", -EPERM);
@@ -500,7 +542,7 @@ static void start(u64 memory, u64 resident)
 	if (ret)
 		give_up("the window cannot be reserved: too little address space (ulimit -v), or its place is taken",
 			ret);
-	open_swap(&the_mm, &counters->times);
+	open_swap(&the_mm, &writeback, counters);
 	limit_end();
 	stress_init(&the_mm, env_stress());
 	trace_init(getenv(WEIR_ENV_TRACE));

@@ -47,6 +47,27 @@ void filter_report(struct swap_device *dev, struct swap_device_stats *stats)
 	stats->failed_writes += atomic64_read(&f->failed_writes);
 }
 
+u32 filter_coldest(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr)
+{
+	struct swap_device *below = filter_of(dev)->below;
+
+	return below->ops->coldest(below, idle_ns, slots, nr);
+}
+
+u32 filter_demote(struct swap_device *dev, const u32 *slots, u32 nr)
+{
+	struct swap_device *below = filter_of(dev)->below;
+
+	return below->ops->demote(below, slots, nr);
+}
+
+bool filter_is_below(struct swap_device *dev, u32 slot)
+{
+	struct swap_device *below = filter_of(dev)->below;
+
+	return below->ops->is_below(below, slot);
+}
+
 int filter_begin(struct swap_device *dev, bool forked, int *fds)
 {
 	struct swap_device *below = filter_of(dev)->below;

@@ -39,6 +39,9 @@ void filter_init(struct swap_filter *f, const struct swap_device_ops *ops, struc
 /* As ops of filters that have nothing to add: they do what the device below does, and report the filter's own part. */
 void filter_discard(struct swap_device *dev, u32 slot);
 void filter_report(struct swap_device *dev, struct swap_device_stats *stats);
+u32 filter_coldest(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr);
+u32 filter_demote(struct swap_device *dev, const u32 *slots, u32 nr);
+bool filter_is_below(struct swap_device *dev, u32 slot);
 int filter_begin(struct swap_device *dev, bool forked, int *fds);
 int filter_fork_begin(struct swap_device *dev);
 void filter_fork_parent(struct swap_device *dev, int pid);

@@ -130,7 +130,7 @@ static const struct driver_syntax {
 const struct swap_driver *const swap_drivers[] = { &zram_driver, &brd_driver,	&file_driver,
 						   &nbd_driver,	 &rados_driver, NULL };
 
-enum { TOKEN_SIZE = SWAP_TEXT_SIZE, LIST_SIZE = 160 };
+enum { TOKEN_SIZE = SWAP_TEXT_SIZE, LIST_SIZE = 160, WRITEBACK_WATERMARK = 75 };
 
 /* One "driver" or "option=value" of the specification, cut out so that it ends in NUL. */
 struct token {
@@ -424,6 +424,36 @@ const struct swap_driver *swap_driver_of(const struct swap_device_config *cfg)
 	const struct driver_syntax *syntax = find_syntax(cfg->driver);
 
 	return syntax ? syntax->driver : NULL;
+}
+
+/* A part of the list; `t` has its name and value. */
+static int writeback_set(const struct token *t, struct swap_writeback *w)
+{
+	s64 percent;
+
+	if (!t->has_value)
+		return -EINVAL;
+	if (strcmp(t->name, "idle") == 0)
+		return parse_duration(t->value, &w->idle_ns) || !w->idle_ns ? -EINVAL : 0;
+	if (strcmp(t->name, "watermark") != 0 || parse_int(t->value, 1, 99, &percent))
+		return -EINVAL;
+	w->watermark = (u32)percent;
+	return 0;
+}
+
+int swap_writeback_parse(const char *text, struct swap_writeback *writeback)
+{
+	struct token t;
+
+	*writeback = (struct swap_writeback){ .watermark = WRITEBACK_WATERMARK, .idle_ns = UINT64_MAX };
+	writeback->off = text && strcmp(text, "off") == 0;
+	if (writeback->off || !text)
+		return 0;
+	while (token_next(&text, ',', &t)) {
+		if (writeback_set(&t, writeback))
+			return -EINVAL;
+	}
+	return 0;
 }
 
 int swap_device_open(const struct swap_device_config *cfg, struct swap_device **out)

@@ -6,6 +6,8 @@
  * so a driver needs no lock for a slot's own data. Operations on different slots run in parallel on any thread,
  * signal handlers among them: no malloc, no stdio, bounded stack (2 KiB besides callees'), errno untouched.
  * The core never reads a slot that it has not written since the last discard.
+ *
+ * A device below another one's slots (struct swap_device_config, `lower`) may get several reads of one slot at a time.
  */
 #pragma once
 
@@ -16,6 +18,7 @@
 enum swap_device_flags {
 	SWAP_SYNCHRONOUS_IO = 1 << 0, /* read completes in the caller, at memory speed: the swap cache may be skipped */
 	SWAP_DISCARD = 1 << 1, /* discard frees something: the core calls it when the last user of a slot goes */
+	SWAP_DEMOTES = 1 << 2, /* it has a lower device, and coldest, demote and is_below */
 };
 
 /*
@@ -68,6 +71,16 @@ struct swap_device_ops {
 	/* Forgets the slot's data; called before the slot can be handed out again. Also for slots never written. */
 	void (*discard)(struct swap_device *dev, u32 slot);
 	void (*stats)(struct swap_device *dev, struct swap_device_stats *stats);
+	/*
+	 * SWAP_DEMOTES. coldest: up to `nr` slots that are to go to the lower device, roughly the oldest first: what
+	 * does not compress, and what was not touched for idle_ns (0: any; UINT64_MAX: none); a hint, as nothing is
+	 * pinned. demote: moves slots that the caller has pinned, at most SWAP_BATCH_MAX, and returns how many have
+	 * moved; what could not be written below stays as it is. One thread at a time calls the two. is_below: has it
+	 * moved? A hint.
+	 */
+	u32 (*coldest)(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr);
+	u32 (*demote)(struct swap_device *dev, const u32 *slots, u32 nr);
+	bool (*is_below)(struct swap_device *dev, u32 slot);
 	/*
 	 * Memory is about to be managed: nothing has been written, and from here on the program cannot close the
 	 * descriptors that the device works with. It opens again what has been closed, and tells them all; `forked`:
@@ -178,6 +191,8 @@ struct swap_device_config {
 	char conf[SWAP_TEXT_SIZE], name_space[SWAP_TEXT_SIZE], user[SWAP_TEXT_SIZE]; /* rados; "": its defaults */
 	char ring[SWAP_TEXT_SIZE]; /* nbd, rados: where the run's processes find their engine's ring (swap/ring.h) */
 	int prio; /* of any */
+	struct swap_device *lower; /* zram: where cold pages go, zram's own if it opens. Not in a specification. */
+	struct lower_counts *lower_counts; /* what goes there; NULL: nobody counts. Not in a specification. */
 
 	/* Filters, from the core down (swap/filter.h). */
 	bool stats;
@@ -200,6 +215,16 @@ int must_check swap_device_parse(const char *spec, struct swap_device_config *cf
  * driver's share_spec writes. False: they do not fit.
  */
 bool must_check swap_device_common_options(const char *spec, char *options, size_t size);
+
+/* When cold pages go to a lower device: "off", or "idle=TIME,watermark=PERCENT" or a part of it. */
+struct swap_writeback {
+	bool off;
+	u32 watermark; /* percent of what the store may have */
+	u64 idle_ns; /* also without need, when not touched for so long; UINT64_MAX: not */
+};
+
+/* NULL: the defaults. 0 or -EINVAL. */
+int must_check swap_writeback_parse(const char *text, struct swap_writeback *writeback);
 
 /*
  * Opens the device with cfg->size / 4096 slots, and its filters. 0 or -errno: -ENOMEM; for crypt -EOPNOTSUPP

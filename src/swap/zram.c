@@ -4,8 +4,13 @@
  * store. A checksum over what is stored is made at write and compared at read before anything is decompressed, so
  * that damaged memory is told as -EIO and never handed on.
  *
- * Slot entries need no lock: each is used by the holder of the slot's pin alone. The store and the compression streams
- * have locks of their own, and no lock is held from one call to the other.
+ * With a lower device, cold objects move there as they are (swap/lower.h). Which are cold is known by a clock of 256
+ * ticks: a tick is some writes long, each object is stamped with the tick of its last use, and it is counted how many
+ * objects of each tick there are. The clock stands still before a tick that still has objects from the last round.
+ *
+ * Slot entries need no lock: each is used by the holder of the slot's pin alone, but for looks at its tag and place,
+ * which are hints to whoever has no pin. The store, the compression streams and the lower device have locks of their
+ * own, and no lock is held from one call to the other.
  */
 #include "swap/zram.h"
 
@@ -18,32 +23,60 @@
 #include "base/assert.h"
 #include "base/os.h"
 #include "swap/counters.h"
+#include "swap/lower.h"
 #include "swap/pages.h"
 #include "swap/zcomp.h"
 #include "swap/zsmalloc.h"
+#include "sync/wait.h"
 
 enum zram_slot_state {
 	SLOT_EMPTY = 0, /* untouched table memory reads as this */
 	SLOT_SAME,
 	SLOT_COMPRESSED,
 	SLOT_RAW,
+	SLOT_LOWER, /* a compressed page on the lower device */
+	SLOT_LOWER_RAW,
 };
 
+/* An entry of the slot table. */
+struct zram_entry {
+	struct atomic64 word; /* struct zram_slot's */
+	u32 checksum;
+	struct atomic32 tag; /* its size, state and stamp */
+};
+
+_Static_assert(sizeof(struct zram_entry) == 16, "the slot table is part of the cost of a stored page");
+
+/* What an entry says. */
 struct zram_slot {
-	u64 word; /* SLOT_SAME: the element; else the object's handle */
+	u64 word; /* SLOT_SAME: the element; below: its place there; else the object's handle */
 	u32 checksum; /* of the element's or the object's bytes */
 	u16 size; /* of the object */
-	u16 state; /* enum zram_slot_state */
+	u8 state; /* enum zram_slot_state */
+	u8 stamp; /* of what is in the store, with a lower device: the tick of its last use */
 };
 
-_Static_assert(sizeof(struct zram_slot) == 16, "the slot table is part of the cost of a stored page");
+enum { CLOCK_TICKS = 256, TICK_WRITES_MIN = 64, TICK_SHIFT = 9, COLDEST_SHIFT = 4, RAW_MIN = 64 };
+
+/* Relaxed all: what is chosen by it is looked at again under its pin. */
+struct zram_clock {
+	struct atomic32 now;
+	struct atomic32 writes; /* since the last tick */
+	struct atomic32 objects[CLOCK_TICKS]; /* in the store, by stamp */
+	struct atomic64 ended_ns[CLOCK_TICKS]; /* when the tick ended the last time */
+	struct atomic32 nr_raw; /* in the store */
+};
 
 struct zram {
 	struct swap_device dev;
 	struct zcomp *zcomp;
 	struct zs_pool *store;
-	struct zram_slot *slots;
+	struct zram_entry *slots;
 	struct swap_counters counters;
+	struct lower *lower; /* NULL: there is none */
+	struct zram_clock clock;
+	struct atomic32 high_water; /* slots that were ever written, with a lower device */
+	u32 hand; /* where coldest() goes on; the demoter's */
 };
 
 /* Pages are looked at as words here, whatever the program keeps in them. */
@@ -56,15 +89,63 @@ static struct zram *zram_of(struct swap_device *dev)
 	return container_of(dev, struct zram, dev);
 }
 
-static struct zram_slot *zram_slot(struct zram *z, u32 slot)
+/* Of the tag: 13 bits of size, 3 of state, 8 of stamp. */
+static u32 tag_of(const struct zram_slot *s)
+{
+	return s->size | (u32)s->state << 13 | (u32)s->stamp << 16;
+}
+
+static enum zram_slot_state tag_state(u32 tag)
+{
+	return (enum zram_slot_state)(tag >> 13 & 7);
+}
+
+static struct zram_entry *zram_entry(struct zram *z, u32 slot)
 {
 	must(slot < z->dev.nr_slots);
 	return &z->slots[slot];
 }
 
+static struct zram_slot zram_slot(struct zram *z, u32 slot)
+{
+	const struct zram_entry *e = zram_entry(z, slot);
+	u32 tag = atomic32_read(&e->tag);
+
+	return (struct zram_slot){ .word = atomic64_read(&e->word),
+				   .checksum = e->checksum,
+				   .size = tag & 0x1fff,
+				   .state = (u8)tag_state(tag),
+				   .stamp = (u8)(tag >> 16) };
+}
+
+static void zram_set(struct zram *z, u32 slot, const struct zram_slot *s)
+{
+	struct zram_entry *e = zram_entry(z, slot);
+
+	atomic64_set(&e->word, s->word);
+	e->checksum = s->checksum;
+	atomic32_set(&e->tag, tag_of(s));
+}
+
+static bool is_in_store(enum zram_slot_state state)
+{
+	return state == SLOT_COMPRESSED || state == SLOT_RAW;
+}
+
+static bool is_below(enum zram_slot_state state)
+{
+	return state == SLOT_LOWER || state == SLOT_LOWER_RAW;
+}
+
+static struct lower_object slot_object(const struct zram_slot *s)
+{
+	must(is_below(s->state));
+	return (struct lower_object){ s->word, s->size };
+}
+
 static struct zs_handle slot_handle(const struct zram_slot *s)
 {
-	must(s->state == SLOT_COMPRESSED || s->state == SLOT_RAW);
+	must(is_in_store(s->state));
 	return (struct zs_handle){ s->word };
 }
 
@@ -96,6 +177,87 @@ static void page_fill(void *page, u64 element)
 		w[i] = element;
 }
 
+/* ---- the clock ---- */
+
+/* Two at once may end the tick a little early. */
+static void clock_tick(struct zram_clock *c)
+{
+	u32 now = atomic32_read(&c->now), next = (now + 1) % CLOCK_TICKS;
+
+	if (atomic32_read(&c->objects[next]))
+		return;
+	atomic64_set(&c->ended_ns[now], sync_clock_ns());
+	atomic32_set(&c->writes, 0);
+	atomic32_set(&c->now, next);
+}
+
+static void clock_add(struct zram *z, const struct zram_slot *s, u32 n)
+{
+	if (!z->lower || !is_in_store(s->state))
+		return;
+	atomic32_add_return(&z->clock.objects[s->stamp], n);
+	if (s->state == SLOT_RAW)
+		atomic32_add_return(&z->clock.nr_raw, n);
+}
+
+/* Stamps what is new in the store. */
+static void clock_stamp(struct zram *z, u32 slot, struct zram_slot *s)
+{
+	struct zram_clock *c = &z->clock;
+	u32 high = atomic32_read(&z->high_water);
+
+	if (!z->lower)
+		return;
+	while (slot >= high && !atomic32_cas_acquire(&z->high_water, &high, slot + 1))
+		;
+	if (atomic32_add_return(&c->writes, 1) >= max_u64(high >> TICK_SHIFT, TICK_WRITES_MIN))
+		clock_tick(c);
+	s->stamp = (u8)atomic32_read(&c->now);
+	clock_add(z, s, 1);
+}
+
+/* A read is a use as well. */
+static void clock_touch(struct zram *z, u32 slot, struct zram_slot *s)
+{
+	u8 now = (u8)atomic32_read(&z->clock.now);
+
+	if (!z->lower || !is_in_store(s->state) || s->stamp == now)
+		return;
+	clock_add(z, s, -1u);
+	s->stamp = now;
+	clock_add(z, s, 1);
+	zram_set(z, slot, s);
+}
+
+/*
+ * The age, in ticks, from which on objects are to go: CLOCK_TICKS for none. Without idle_ns those are a sixteenth of
+ * all, so that a sweep over the slots finds some soon.
+ */
+static u32 clock_coldest_age(struct zram_clock *c, u64 idle_ns, u32 nr)
+{
+	u64 now_ns = sync_clock_ns(), total = 0, seen = 0;
+	u32 now, age = CLOCK_TICKS;
+
+	if (idle_ns == UINT64_MAX)
+		return CLOCK_TICKS;
+	if (idle_ns && atomic32_read(&c->objects[atomic32_read(&c->now)]))
+		clock_tick(c); /* although nobody writes */
+	now = atomic32_read(&c->now);
+	for (u32 i = 0; i < CLOCK_TICKS; i++)
+		total += atomic32_read(&c->objects[i]);
+	while (age > 0 && (idle_ns || seen < max_u64(total >> COLDEST_SHIFT, nr))) {
+		u32 stamp = (now - (age - 1)) % CLOCK_TICKS, objects = atomic32_read(&c->objects[stamp]);
+
+		if (idle_ns && objects && (age == 1 || atomic64_read(&c->ended_ns[stamp]) + idle_ns > now_ns))
+			break;
+		seen += objects;
+		age--;
+	}
+	return seen ? age : CLOCK_TICKS;
+}
+
+/* ---- what is stored ---- */
+
 /* Puts bytes into the store and describes them in *s. 0 or what zs_alloc() returns. */
 static int zram_store(struct zram *z, struct zram_slot *s, enum zram_slot_state state, const void *data, u32 size)
 {
@@ -109,7 +271,7 @@ static int zram_store(struct zram *z, struct zram_slot *s, enum zram_slot_state 
 		.word = handle.value,
 		.checksum = checksum(data, size),
 		.size = (u16)size,
-		.state = (u16)state,
+		.state = (u8)state,
 	};
 	return 0;
 }
@@ -136,27 +298,38 @@ static void zram_count(struct zram *z, u32 slot, const struct zram_slot *s, int 
 		swap_counter_add(&z->counters, slot, COUNT_SAME_PAGES, one);
 	else
 		swap_counter_add(&z->counters, slot, COUNT_COMPR_BYTES, one * s->size);
-	if (s->state == SLOT_RAW)
+	if (s->state == SLOT_RAW || s->state == SLOT_LOWER_RAW)
 		swap_counter_add(&z->counters, slot, COUNT_HUGE_PAGES, one);
+}
+
+/* Gives the object's place back, in the store or below. */
+static void zram_free_object(struct zram *z, const struct zram_slot *s)
+{
+	if (is_in_store(s->state)) {
+		clock_add(z, s, -1u);
+		zs_free(z->store, slot_handle(s));
+	} else if (is_below(s->state)) {
+		struct lower_object object = slot_object(s);
+
+		lower_free(z->lower, &object);
+	}
 }
 
 static void zram_discard(struct swap_device *dev, u32 slot)
 {
 	struct zram *z = zram_of(dev);
-	struct zram_slot *s = zram_slot(z, slot);
+	struct zram_slot s = zram_slot(z, slot);
 
-	if (s->state == SLOT_EMPTY)
+	if (s.state == SLOT_EMPTY)
 		return;
-	zram_count(z, slot, s, -1);
-	if (s->state != SLOT_SAME)
-		zs_free(z->store, slot_handle(s));
-	*s = (struct zram_slot){ .state = SLOT_EMPTY };
+	zram_count(z, slot, &s, -1);
+	zram_free_object(z, &s);
+	zram_set(z, slot, &(struct zram_slot){ .state = SLOT_EMPTY });
 }
 
 static int zram_write(struct swap_device *dev, u32 slot, const void *page)
 {
 	struct zram *z = zram_of(dev);
-	struct zram_slot *s = zram_slot(z, slot);
 	struct zram_slot new;
 	u64 element;
 
@@ -166,44 +339,261 @@ static int zram_write(struct swap_device *dev, u32 slot, const void *page)
 			.checksum = checksum(&element, sizeof(element)),
 			.state = SLOT_SAME,
 		};
-	} else if (zram_store_page(z, &new, page) != 0) {
+	} else if ((z->lower && lower_prepare(z->lower)) || zram_store_page(z, &new, page) != 0) {
 		/* The old contents stay until the new ones are safe. */
 		swap_counter_add(&z->counters, slot, COUNT_FAILED_WRITES, 1);
 		return -ENOSPC;
 	}
 	zram_discard(dev, slot);
-	*s = new;
-	zram_count(z, slot, s, 1);
+	clock_stamp(z, slot, &new);
+	zram_set(z, slot, &new);
+	zram_count(z, slot, &new, 1);
 	return 0;
+}
+
+/* The page of an object's bytes. */
+static int zram_decode(struct zram *z, const struct zram_slot *s, const void *data, void *page)
+{
+	if (checksum(data, s->size) != s->checksum)
+		return -EIO;
+	if (s->state == SLOT_RAW || s->state == SLOT_LOWER_RAW) {
+		memcpy(page, data, PAGE_SIZE);
+		return 0;
+	}
+	return zcomp_decompress(z->zcomp, data, s->size, page);
+}
+
+static int zram_load_below(struct zram *z, const struct zram_slot *s, void *page)
+{
+	struct lower_object object = slot_object(s);
+	struct lower_loan *loan;
+	const void *data;
+	int ret = -EIO;
+
+	(void)lower_borrow(z->lower, &object, 1, &loan);
+	data = lower_data(loan, &object);
+	if (data)
+		ret = zram_decode(z, s, data, page);
+	lower_return(loan);
+	return ret;
 }
 
 static int zram_load(struct zram *z, const struct zram_slot *s, void *page)
 {
-	const void *data;
-
-	if (s->state == SLOT_EMPTY)
+	switch ((enum zram_slot_state)s->state) {
+	case SLOT_EMPTY:
 		return -EIO;
-	data = s->state == SLOT_SAME ? &s->word : zs_map(z->store, slot_handle(s));
-	if (checksum(data, s->state == SLOT_SAME ? sizeof(s->word) : s->size) != s->checksum)
-		return -EIO;
-	if (s->state == SLOT_SAME)
+	case SLOT_SAME:
+		if (checksum(&s->word, sizeof(s->word)) != s->checksum)
+			return -EIO;
 		page_fill(page, s->word);
-	else if (s->state == SLOT_RAW)
-		memcpy(page, data, PAGE_SIZE);
-	else
-		return zcomp_decompress(z->zcomp, data, s->size, page);
-	return 0;
+		return 0;
+	case SLOT_COMPRESSED:
+	case SLOT_RAW:
+		return zram_decode(z, s, zs_map(z->store, slot_handle(s)), page);
+	case SLOT_LOWER:
+	case SLOT_LOWER_RAW:
+		return zram_load_below(z, s, page);
+	}
+	return -EIO;
 }
 
 static int zram_read(struct swap_device *dev, u32 slot, void *page)
 {
 	struct zram *z = zram_of(dev);
-	int ret = zram_load(z, zram_slot(z, slot), page);
+	struct zram_slot s = zram_slot(z, slot);
+	int ret = zram_load(z, &s, page);
 
 	if (ret)
 		swap_counter_add(&z->counters, slot, COUNT_FAILED_READS, 1);
+	clock_touch(z, slot, &s);
 	return ret;
 }
+
+/* ---- the lower device ---- */
+
+/* Objects below of a batch, in the order of its pages. */
+struct below {
+	struct lower_object object[SWAP_BATCH_MAX];
+	u8 index[SWAP_BATCH_MAX];
+	u32 nr;
+};
+
+static void zram_read_below(struct zram *z, struct swap_io *io, const struct below *b)
+{
+	for (u32 at = 0, nr; at < b->nr; at += nr) {
+		struct lower_loan *loan;
+
+		nr = lower_borrow(z->lower, &b->object[at], b->nr - at, &loan);
+		for (u32 i = at; i < at + nr; i++) {
+			struct swap_io *one = &io[b->index[i]];
+			struct zram_slot s = zram_slot(z, one->slot);
+			const void *data = lower_data(loan, &b->object[i]);
+
+			one->err = data ? zram_decode(z, &s, data, one->page) : -EIO;
+			if (one->err)
+				swap_counter_add(&z->counters, one->slot, COUNT_FAILED_READS, 1);
+		}
+		lower_return(loan);
+	}
+}
+
+/* What is below is read in few calls. */
+static void zram_read_pages(struct swap_device *dev, struct swap_io *io, u32 nr)
+{
+	struct zram *z = zram_of(dev);
+	struct below below;
+
+	must(nr <= SWAP_BATCH_MAX);
+	below.nr = 0;
+	for (u32 i = 0; i < nr; i++) {
+		struct zram_slot s = zram_slot(z, io[i].slot);
+
+		if (!is_below(s.state)) {
+			io[i].err = zram_read(dev, io[i].slot, io[i].page);
+			continue;
+		}
+		below.object[below.nr] = slot_object(&s);
+		below.index[below.nr++] = (u8)i;
+	}
+	zram_read_below(z, io, &below);
+}
+
+static bool zram_is_below(struct swap_device *dev, u32 slot)
+{
+	return is_below(tag_state(atomic32_read(&zram_entry(zram_of(dev), slot)->tag)));
+}
+
+/* Where little of a page below is live, and pages are short, it is packed again. */
+static bool is_sparse(struct zram *z, u32 slot, u32 tag)
+{
+	struct lower_object object = { atomic64_read(&z->slots[slot].word), tag & 0x1fff };
+
+	return is_below(tag_state(tag)) && (object.place >> PAGE_SHIFT) < lower_device(z->lower)->nr_slots &&
+	       lower_is_sparse(z->lower, &object);
+}
+
+static u32 zram_coldest(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr)
+{
+	struct zram *z = zram_of(dev);
+	u32 high = atomic32_read(&z->high_water), age = clock_coldest_age(&z->clock, idle_ns, nr), got = 0;
+	u32 now = atomic32_read(&z->clock.now);
+	bool is_short = lower_is_short(z->lower);
+
+	if (age == CLOCK_TICKS && !is_short && atomic32_read(&z->clock.nr_raw) < RAW_MIN)
+		return 0;
+	for (u32 looks = high; looks > 0 && got < nr; looks--) {
+		u32 slot = z->hand < high ? z->hand : 0, tag = atomic32_read(&z->slots[slot].tag);
+
+		z->hand = slot + 1;
+		if (tag_state(tag) == SLOT_RAW || (is_short && is_sparse(z, slot, tag)) ||
+		    (tag_state(tag) == SLOT_COMPRESSED && (now - (tag >> 16)) % CLOCK_TICKS >= age))
+			slots[got++] = slot;
+	}
+	return got;
+}
+
+/* Its position in the batch, or -errno: there is no room, or it cannot be or need not be moved. */
+static s64 zram_pack(struct zram *z, const struct zram_slot *s)
+{
+	struct lower_object object;
+	struct lower_loan *loan;
+	const void *data;
+	s64 position = -EIO;
+
+	if (is_in_store(s->state))
+		return lower_pack(z->lower, zs_map(z->store, slot_handle(s)), s->size);
+	if (!is_below(s->state))
+		return -ENOENT;
+	object = slot_object(s);
+	if (!lower_is_sparse(z->lower, &object))
+		return -ENOENT;
+	(void)lower_borrow(z->lower, &object, 1, &loan);
+	data = lower_data(loan, &object);
+	if (data)
+		position = lower_pack(z->lower, data, s->size);
+	lower_return(loan);
+	return position;
+}
+
+/* The store's copy goes when the other has been written, and not before. */
+static bool zram_moved(struct zram *z, u32 slot, s64 position)
+{
+	struct zram_slot old = zram_slot(z, slot), new = old;
+	struct lower_object object = { .size = old.size };
+
+	if (!lower_commit(z->lower, position, &object))
+		return false;
+	new.word = object.place;
+	new.state = old.state == SLOT_RAW || old.state == SLOT_LOWER_RAW ? SLOT_LOWER_RAW : SLOT_LOWER;
+	zram_free_object(z, &old);
+	zram_set(z, slot, &new);
+	return true;
+}
+
+static u32 zram_demote(struct swap_device *dev, const u32 *slots, u32 nr)
+{
+	struct zram *z = zram_of(dev);
+	s64 position[SWAP_BATCH_MAX] = { 0 };
+	u32 moved = 0;
+
+	must(nr <= SWAP_BATCH_MAX);
+	if (!atomic32_read(&z->high_water) || lower_prepare(z->lower) || !lower_begin(z->lower))
+		return 0;
+	/* Whole pages come first, each in one of its own. */
+	for (int raw = 1; raw >= 0; raw--) {
+		for (u32 i = 0; i < nr; i++) {
+			struct zram_slot s = zram_slot(z, slots[i]);
+
+			if ((s.size == PAGE_SIZE) == raw)
+				position[i] = zram_pack(z, &s);
+		}
+	}
+	lower_write(z->lower);
+	for (u32 i = 0; i < nr; i++)
+		moved += position[i] >= 0 && zram_moved(z, slots[i], position[i]);
+	lower_end(z->lower);
+	/* What did not fit is next. */
+	for (u32 i = 0; i < nr; i++) {
+		if (position[i] == -ENOSPC) {
+			z->hand = slots[i];
+			break;
+		}
+	}
+	return moved;
+}
+
+static int zram_begin(struct swap_device *dev, bool forked, int *fds)
+{
+	struct swap_device *below = lower_device(zram_of(dev)->lower);
+
+	return below->ops->begin ? below->ops->begin(below, forked, fds) : 0;
+}
+
+static int zram_fork_begin(struct swap_device *dev)
+{
+	struct swap_device *below = lower_device(zram_of(dev)->lower);
+
+	return below->ops->fork_begin ? below->ops->fork_begin(below) : 0;
+}
+
+static void zram_fork_parent(struct swap_device *dev, int pid)
+{
+	struct swap_device *below = lower_device(zram_of(dev)->lower);
+
+	if (below->ops->fork_parent)
+		below->ops->fork_parent(below, pid);
+}
+
+static int zram_fork_child(struct swap_device *dev)
+{
+	struct zram *z = zram_of(dev);
+
+	lower_fork_child(z->lower);
+	return swap_device_fork_child(lower_device(z->lower));
+}
+
+/* ---- life ---- */
 
 static void zram_stats(struct swap_device *dev, struct swap_device_stats *stats)
 {
@@ -214,12 +604,16 @@ static void zram_stats(struct swap_device *dev, struct swap_device_stats *stats)
 	swap_counters_report(&z->counters, stats);
 	stats->mem_used_total = pages_to_bytes(store.nr_pages);
 	stats->mem_used_max = pages_to_bytes(store.nr_pages_max);
+	if (z->lower)
+		lower_report(z->lower, stats);
 }
 
 static void zram_close(struct swap_device *dev)
 {
 	struct zram *z = zram_of(dev);
 
+	if (z->lower)
+		lower_close(z->lower);
 	if (z->store)
 		zs_destroy(z->store);
 	if (z->zcomp)
@@ -235,6 +629,37 @@ static const struct swap_device_ops zram_ops = {
 	.stats = zram_stats,
 	.close = zram_close,
 };
+
+static const struct swap_device_ops zram_lower_ops = {
+	.read = zram_read,
+	.write = zram_write,
+	.read_pages = zram_read_pages,
+	.discard = zram_discard,
+	.stats = zram_stats,
+	.coldest = zram_coldest,
+	.demote = zram_demote,
+	.is_below = zram_is_below,
+	.begin = zram_begin,
+	.fork_begin = zram_fork_begin,
+	.fork_parent = zram_fork_parent,
+	.fork_child = zram_fork_child,
+	.close = zram_close,
+};
+
+/* The last that can fail: the lower device is the caller's until then. */
+static int zram_open_lower(struct zram *z, const struct swap_device_config *cfg)
+{
+	int ret;
+
+	if (!cfg->lower)
+		return 0;
+	ret = lower_open(cfg->lower, &z->dev.memory, cfg->lower_counts, &z->lower);
+	if (ret)
+		return ret;
+	z->dev.ops = &zram_lower_ops;
+	z->dev.flags |= SWAP_DEMOTES;
+	return 0;
+}
 
 static int zram_open(const struct swap_device_config *cfg, struct swap_device **out)
 {
@@ -256,6 +681,8 @@ static int zram_open(const struct swap_device_config *cfg, struct swap_device **
 	ret = z->slots ? zcomp_open(cfg->algo, cfg->level, &z->zcomp) : -ENOMEM;
 	if (!ret)
 		ret = zs_create(z->dev.nr_slots, &z->dev.memory, &z->store);
+	if (!ret)
+		ret = zram_open_lower(z, cfg);
 	if (ret) {
 		zram_close(&z->dev);
 		return ret;
@@ -273,13 +700,18 @@ const struct swap_driver zram_driver = {
 void zram_corrupt_for_test(struct swap_device *dev, u32 slot)
 {
 	struct zram *z = zram_of(dev);
-	struct zram_slot *s = zram_slot(z, slot);
+	struct zram_slot s = zram_slot(z, slot);
 
-	must(s->state != SLOT_EMPTY);
-	if (s->state == SLOT_SAME)
-		s->word ^= 1;
+	must(s.state != SLOT_EMPTY);
+	if (is_in_store(s.state)) {
+		((u8 *)zs_map(z->store, slot_handle(&s)))[s.size / 2] ^= 1;
+		return;
+	}
+	if (s.state == SLOT_SAME)
+		s.word ^= 1;
 	else
-		((u8 *)zs_map(z->store, slot_handle(s)))[s->size / 2] ^= 1;
+		s.checksum ^= 1;
+	zram_set(z, slot, &s);
 }
 
 u64 zram_metadata_bytes(struct swap_device *dev)
@@ -288,7 +720,7 @@ u64 zram_metadata_bytes(struct swap_device *dev)
 	struct zs_stats store;
 
 	zs_stats(z->store, &store);
-	return swap_counter_sum(&z->counters, COUNT_PAGES) * sizeof(struct zram_slot) + store.metadata_bytes;
+	return swap_counter_sum(&z->counters, COUNT_PAGES) * sizeof(struct zram_entry) + store.metadata_bytes;
 }
 
 bool zram_is_valid(struct swap_device *dev)
