@@ -167,8 +167,8 @@ static int check_label(struct opening *o)
 /* ---- size ---- */
 
 /*
- * Enough to begin with: a disk that is full would be found out in the middle of the program. What is to be taken at once
- * must be there: fallocate would take all there is, and everybody else's writes would fail, before it gives up.
+ * Enough to begin with: a disk that is full would be found out in the middle of the program. What is to be taken at
+ * once must be there: fallocate would take all there is, and everybody else's writes would fail, before it gives up.
  */
 static int check_room(const struct opening *o, u64 bytes)
 {
