@@ -204,6 +204,7 @@ static void expect_summary(const struct run_outcome *outcome, bool json, const c
 static void test_summary(void)
 {
 	static struct swap_times times;
+	char *text;
 	struct run_outcome outcome = {
 		.command = "a \"b\"\n",
 		.status = 3 << 8,
@@ -232,7 +233,9 @@ static void test_summary(void)
 	expect_summary(&outcome, true, "\"ratio\": 3.0000");
 	expect_summary(&outcome, true, "\"limit_shared\": false, \"reported\"");
 	outcome.times = &times;
-	expect(!strstr(summary_to_text(&outcome, true), "device_"));
+	text = summary_to_text(&outcome, true);
+	expect(!strstr(text, "device_"));
+	free(text);
 	atomic64_set(&times.read.calls[14], 3);
 	atomic64_set(&times.read.pages, 40);
 	atomic64_set(&times.read.ns_max, 20000);
