@@ -21,9 +21,10 @@ static void fork_end(struct mm *mm)
 
 /* ---- devices that the child shares with us ---- */
 
+/* None is added or goes meanwhile: the swap lock is held. NULL: it has gone before. */
 static struct swap_device *device_of(const struct mm *mm, u32 type)
 {
-	return atomic32_read(&mm->nr_swap) > type ? mm->swap[type].dev : NULL;
+	return mm->swap[type].dev;
 }
 
 static void devices_parent(struct mm *mm, u32 nr, int pid)
@@ -38,7 +39,9 @@ static void devices_parent(struct mm *mm, u32 nr, int pid)
 
 static int devices_begin(struct mm *mm)
 {
-	for (u32 type = 0; type < SWAP_TYPES_MAX; type++) {
+	u32 nr = atomic32_read(&mm->nr_swap);
+
+	for (u32 type = 0; type < nr; type++) {
 		struct swap_device *dev = device_of(mm, type);
 		int ret = dev && dev->ops->fork_begin ? dev->ops->fork_begin(dev) : 0;
 
@@ -52,9 +55,10 @@ static int devices_begin(struct mm *mm)
 
 static int devices_child(struct mm *mm)
 {
+	u32 nr = atomic32_read(&mm->nr_swap);
 	int ret = 0;
 
-	for (u32 type = 0; !ret && type < SWAP_TYPES_MAX; type++) {
+	for (u32 type = 0; !ret && type < nr; type++) {
 		struct swap_device *dev = device_of(mm, type);
 
 		if (dev && dev->ops->fork_child)
@@ -87,7 +91,7 @@ int mm_fork_begin(struct mm *mm)
 
 void mm_forked(struct mm *mm, int pid)
 {
-	devices_parent(mm, SWAP_TYPES_MAX, pid);
+	devices_parent(mm, atomic32_read(&mm->nr_swap), pid);
 }
 
 void mm_fork_parent(struct mm *mm)
