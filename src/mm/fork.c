@@ -32,8 +32,8 @@ static void devices_parent(struct mm *mm, u32 nr, int pid)
 	for (u32 type = 0; type < nr; type++) {
 		struct swap_device *dev = device_of(mm, type);
 
-		if (dev && dev->ops->fork_parent)
-			dev->ops->fork_parent(dev, pid);
+		if (dev)
+			swap_device_fork_parent(dev, pid);
 	}
 }
 
@@ -43,7 +43,7 @@ static int devices_begin(struct mm *mm)
 
 	for (u32 type = 0; type < nr; type++) {
 		struct swap_device *dev = device_of(mm, type);
-		int ret = dev && dev->ops->fork_begin ? dev->ops->fork_begin(dev) : 0;
+		int ret = dev ? swap_device_fork_begin(dev) : 0;
 
 		if (!ret)
 			continue;
@@ -61,8 +61,8 @@ static int devices_child(struct mm *mm)
 	for (u32 type = 0; !ret && type < nr; type++) {
 		struct swap_device *dev = device_of(mm, type);
 
-		if (dev && dev->ops->fork_child)
-			ret = dev->ops->fork_child(dev);
+		if (dev)
+			ret = swap_device_fork_child(dev);
 	}
 	return ret;
 }

@@ -307,7 +307,7 @@ static int guard_devices(struct mm *mm)
 
 	for (u32 type = 0; ret >= 0 && type < atomic32_read(&mm->nr_swap); type++) {
 		struct swap_device *dev = mm->swap[type].dev;
-		int nr = dev && dev->ops->begin ? dev->ops->begin(dev, forked, fds) : 0;
+		int nr = dev ? swap_device_begin(dev, forked, fds) : 0;
 
 		ret = nr < 0 ? nr : 0;
 		for (int i = 0; !ret && i < nr; i++)

@@ -47,6 +47,25 @@ void filter_report(struct swap_device *dev, struct swap_device_stats *stats)
 	stats->failed_writes += atomic64_read(&f->failed_writes);
 }
 
+int filter_read(struct swap_device *dev, u32 slot, void *page)
+{
+	struct swap_filter *f = filter_of(dev);
+	int ret = f->below->ops->read(f->below, slot, page);
+
+	return ret ? ret : f->verify(f, slot, page);
+}
+
+void filter_read_pages(struct swap_device *dev, struct swap_io *io, u32 nr)
+{
+	struct swap_filter *f = filter_of(dev);
+
+	swap_device_read_pages(f->below, io, nr);
+	for (u32 i = 0; i < nr; i++) {
+		if (!io[i].err)
+			io[i].err = f->verify(f, io[i].slot, io[i].page);
+	}
+}
+
 u32 filter_coldest(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr)
 {
 	struct swap_device *below = filter_of(dev)->below;
@@ -70,24 +89,17 @@ bool filter_is_below(struct swap_device *dev, u32 slot)
 
 int filter_begin(struct swap_device *dev, bool forked, int *fds)
 {
-	struct swap_device *below = filter_of(dev)->below;
-
-	return below->ops->begin ? below->ops->begin(below, forked, fds) : 0;
+	return swap_device_begin(filter_of(dev)->below, forked, fds);
 }
 
 int filter_fork_begin(struct swap_device *dev)
 {
-	struct swap_device *below = filter_of(dev)->below;
-
-	return below->ops->fork_begin ? below->ops->fork_begin(below) : 0;
+	return swap_device_fork_begin(filter_of(dev)->below);
 }
 
 void filter_fork_parent(struct swap_device *dev, int pid)
 {
-	struct swap_device *below = filter_of(dev)->below;
-
-	if (below->ops->fork_parent)
-		below->ops->fork_parent(below, pid);
+	swap_device_fork_parent(filter_of(dev)->below, pid);
 }
 
 int filter_fork_child(struct swap_device *dev)

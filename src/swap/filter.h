@@ -20,6 +20,8 @@ struct swap_filter {
 	struct page_account account; /* memory of the filter's own */
 	/* What the device below does not know to have failed. */
 	struct atomic64 failed_reads, failed_writes;
+	/* For filter_read and filter_read_pages: what comes of a page that the device below has read. */
+	int (*verify)(struct swap_filter *f, u32 slot, void *page);
 };
 
 static inline struct swap_filter *filter_of(struct swap_device *dev)
@@ -36,9 +38,14 @@ int must_check filters_open(const struct swap_device_config *cfg, bool external,
 /* Makes *f a device before `below`, which from here on charges through it. */
 void filter_init(struct swap_filter *f, const struct swap_device_ops *ops, struct swap_device *below);
 
-/* As ops of filters that have nothing to add: they do what the device below does, and report the filter's own part. */
+/*
+ * As ops of filters that have nothing to add: they do what the device below does, and report the filter's own part; the
+ * reads let `verify` have its word.
+ */
 void filter_discard(struct swap_device *dev, u32 slot);
 void filter_report(struct swap_device *dev, struct swap_device_stats *stats);
+int filter_read(struct swap_device *dev, u32 slot, void *page);
+void filter_read_pages(struct swap_device *dev, struct swap_io *io, u32 nr);
 u32 filter_coldest(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr);
 u32 filter_demote(struct swap_device *dev, const u32 *slots, u32 nr);
 bool filter_is_below(struct swap_device *dev, u32 slot);
@@ -46,6 +53,11 @@ int filter_begin(struct swap_device *dev, bool forked, int *fds);
 int filter_fork_begin(struct swap_device *dev);
 void filter_fork_parent(struct swap_device *dev, int pid);
 int filter_fork_child(struct swap_device *dev);
+
+/* Rows that the ops of every filter have: what concerns the device below alone. */
+#define FILTER_PASSES_ON                                                                                               \
+	.coldest = filter_coldest, .demote = filter_demote, .is_below = filter_is_below, .begin = filter_begin,        \
+	.fork_begin = filter_fork_begin, .fork_parent = filter_fork_parent
 
 /* Closes what is below and gives the charges back; the filter's own memory is still to be freed. */
 void filter_close(struct swap_filter *f);

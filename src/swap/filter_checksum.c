@@ -32,33 +32,15 @@ static u64 checksum_make(const void *page)
 }
 
 /* The result of a read that the device below says went well. */
-static int checksum_verify(struct filter_checksum *c, u32 slot, const void *page)
+static int checksum_verify(struct swap_filter *f, u32 slot, void *page)
 {
+	struct filter_checksum *c = checksum_of(&f->dev);
 	u64 expected = *checksum_entry(c, slot);
 
 	if (expected && checksum_make(page) == expected)
 		return 0;
-	atomic64_fetch_add(&c->filter.failed_reads, 1);
+	atomic64_fetch_add(&f->failed_reads, 1);
 	return expected ? -EBADMSG : -EIO;
-}
-
-static int checksum_read(struct swap_device *dev, u32 slot, void *page)
-{
-	struct filter_checksum *c = checksum_of(dev);
-	int ret = c->filter.below->ops->read(c->filter.below, slot, page);
-
-	return ret ? ret : checksum_verify(c, slot, page);
-}
-
-static void checksum_read_pages(struct swap_device *dev, struct swap_io *io, u32 nr)
-{
-	struct filter_checksum *c = checksum_of(dev);
-
-	swap_device_read_pages(c->filter.below, io, nr);
-	for (u32 i = 0; i < nr; i++) {
-		if (!io[i].err)
-			io[i].err = checksum_verify(c, io[i].slot, io[i].page);
-	}
 }
 
 static int checksum_write(struct swap_device *dev, u32 slot, const void *page)
@@ -113,18 +95,13 @@ static void checksum_close(struct swap_device *dev)
 }
 
 static const struct swap_device_ops checksum_ops = {
-	.read = checksum_read,
+	.read = filter_read,
 	.write = checksum_write,
-	.read_pages = checksum_read_pages,
+	.read_pages = filter_read_pages,
 	.write_pages = checksum_write_pages,
 	.discard = checksum_discard,
 	.stats = filter_report,
-	.coldest = filter_coldest,
-	.demote = filter_demote,
-	.is_below = filter_is_below,
-	.begin = filter_begin,
-	.fork_begin = filter_fork_begin,
-	.fork_parent = filter_fork_parent,
+	FILTER_PASSES_ON,
 	.fork_child = filter_fork_child,
 	.close = checksum_close,
 };
@@ -143,6 +120,7 @@ int filter_checksum_open(struct swap_device *below, struct swap_device **out)
 		return ret;
 	}
 	filter_init(&c->filter, &checksum_ops, below);
+	c->filter.verify = checksum_verify;
 	*out = &c->filter.dev;
 	return 0;
 }

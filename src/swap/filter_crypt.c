@@ -98,8 +98,9 @@ static void crypt_seal(struct filter_crypt *c, u32 slot, const void *page, void 
 }
 
 /* The result of a read that the device below says went well. */
-static int crypt_unseal(struct filter_crypt *c, u32 slot, void *page)
+static int crypt_unseal(struct swap_filter *f, u32 slot, void *page)
 {
+	struct filter_crypt *c = crypt_of(&f->dev);
 	u64 word = *crypt_word(c, slot);
 	u8 nonce[AEAD_NONCE_BYTES];
 	int ret = -EIO;
@@ -109,27 +110,8 @@ static int crypt_unseal(struct filter_crypt *c, u32 slot, void *page)
 		ret = aead_open(&c->keys[word % KEYS_MAX], nonce, slot, page, crypt_tag(c, slot));
 	}
 	if (ret)
-		atomic64_fetch_add(&c->filter.failed_reads, 1);
+		atomic64_fetch_add(&f->failed_reads, 1);
 	return ret;
-}
-
-static int crypt_read(struct swap_device *dev, u32 slot, void *page)
-{
-	struct filter_crypt *c = crypt_of(dev);
-	int ret = c->filter.below->ops->read(c->filter.below, slot, page);
-
-	return ret ? ret : crypt_unseal(c, slot, page);
-}
-
-static void crypt_read_pages(struct swap_device *dev, struct swap_io *io, u32 nr)
-{
-	struct filter_crypt *c = crypt_of(dev);
-
-	swap_device_read_pages(c->filter.below, io, nr);
-	for (u32 i = 0; i < nr; i++) {
-		if (!io[i].err)
-			io[i].err = crypt_unseal(c, io[i].slot, io[i].page);
-	}
 }
 
 static int crypt_charge_slot(struct filter_crypt *c, u32 slot)
@@ -328,18 +310,13 @@ static void crypt_close(struct swap_device *dev)
 }
 
 static const struct swap_device_ops crypt_ops = {
-	.read = crypt_read,
+	.read = filter_read,
 	.write = crypt_write,
-	.read_pages = crypt_read_pages,
+	.read_pages = filter_read_pages,
 	.write_pages = crypt_write_pages,
 	.discard = crypt_discard,
 	.stats = filter_report,
-	.coldest = filter_coldest,
-	.demote = filter_demote,
-	.is_below = filter_is_below,
-	.begin = filter_begin,
-	.fork_begin = filter_fork_begin,
-	.fork_parent = filter_fork_parent,
+	FILTER_PASSES_ON,
 	.fork_child = crypt_fork_child,
 	.close = crypt_close,
 };
@@ -379,6 +356,7 @@ int filter_crypt_open(struct swap_device *below, struct swap_device **out)
 		return ret;
 	}
 	filter_init(&c->filter, &crypt_ops, below);
+	c->filter.verify = crypt_unseal;
 	*out = &c->filter.dev;
 	return 0;
 }

@@ -73,12 +73,7 @@ static const struct swap_device_ops delay_ops = {
 	.write_pages = delay_write_pages,
 	.discard = filter_discard,
 	.stats = filter_report,
-	.coldest = filter_coldest,
-	.demote = filter_demote,
-	.is_below = filter_is_below,
-	.begin = filter_begin,
-	.fork_begin = filter_fork_begin,
-	.fork_parent = filter_fork_parent,
+	FILTER_PASSES_ON,
 	.fork_child = filter_fork_child,
 	.close = delay_close,
 };

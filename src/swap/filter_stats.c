@@ -134,12 +134,7 @@ static const struct swap_device_ops stats_ops = {
 	.write_pages = stats_write_pages,
 	.discard = filter_discard,
 	.stats = stats_stats,
-	.coldest = filter_coldest,
-	.demote = filter_demote,
-	.is_below = filter_is_below,
-	.begin = filter_begin,
-	.fork_begin = filter_fork_begin,
-	.fork_parent = filter_fork_parent,
+	FILTER_PASSES_ON,
 	.fork_child = stats_fork_child,
 	.close = stats_close,
 };

@@ -110,6 +110,23 @@ struct swap_device {
 	struct swap_memory memory; /* set by the core at swapon, before the first operation */
 };
 
+/* The optional ops; without one there is nothing to do. */
+static inline int swap_device_begin(struct swap_device *dev, bool forked, int *fds)
+{
+	return dev->ops->begin ? dev->ops->begin(dev, forked, fds) : 0;
+}
+
+static inline int swap_device_fork_begin(struct swap_device *dev)
+{
+	return dev->ops->fork_begin ? dev->ops->fork_begin(dev) : 0;
+}
+
+static inline void swap_device_fork_parent(struct swap_device *dev, int pid)
+{
+	if (dev->ops->fork_parent)
+		dev->ops->fork_parent(dev, pid);
+}
+
 static inline int swap_device_fork_child(struct swap_device *dev)
 {
 	return dev->ops->fork_child ? dev->ops->fork_child(dev) : 0;

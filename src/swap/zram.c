@@ -565,24 +565,17 @@ static u32 zram_demote(struct swap_device *dev, const u32 *slots, u32 nr)
 
 static int zram_begin(struct swap_device *dev, bool forked, int *fds)
 {
-	struct swap_device *below = lower_device(zram_of(dev)->lower);
-
-	return below->ops->begin ? below->ops->begin(below, forked, fds) : 0;
+	return swap_device_begin(lower_device(zram_of(dev)->lower), forked, fds);
 }
 
 static int zram_fork_begin(struct swap_device *dev)
 {
-	struct swap_device *below = lower_device(zram_of(dev)->lower);
-
-	return below->ops->fork_begin ? below->ops->fork_begin(below) : 0;
+	return swap_device_fork_begin(lower_device(zram_of(dev)->lower));
 }
 
 static void zram_fork_parent(struct swap_device *dev, int pid)
 {
-	struct swap_device *below = lower_device(zram_of(dev)->lower);
-
-	if (below->ops->fork_parent)
-		below->ops->fork_parent(below, pid);
+	swap_device_fork_parent(lower_device(zram_of(dev)->lower), pid);
 }
 
 static int zram_fork_child(struct swap_device *dev)
