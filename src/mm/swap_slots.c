@@ -288,13 +288,13 @@ void swap_wait(struct mm *mm, swp_entry_t entry)
 	slot_wait(slot, slot_read(slot));
 }
 
-/* How many from the first on are on one device. */
-static u32 same_device(const swp_entry_t *entries, u32 nr)
+/* Numbers the slots of those, from the first on, that are on one device. Returns how many. */
+static u32 number_slots(const swp_entry_t *entries, struct swap_io *io, u32 nr)
 {
-	u32 n = 1;
+	u32 n = 0;
 
-	while (n < nr && swp_type(entries[n]) == swp_type(entries[0]))
-		n++;
+	for (; n < nr && swp_type(entries[n]) == swp_type(entries[0]); n++)
+		io[n].slot = swp_offset(entries[n]);
 	return n;
 }
 
@@ -329,9 +329,7 @@ void swap_read_pages(struct mm *mm, const swp_entry_t *entries, struct swap_io *
 		struct swap_info *si = swap_info(mm, entries[i]);
 		u32 failed = 0;
 
-		n = same_device(entries + i, nr - i);
-		for (u32 k = i; k < i + n; k++)
-			io[k].slot = swp_offset(entries[k]);
+		n = number_slots(entries + i, io + i, nr - i);
 		swap_device_read_pages(si->dev, io + i, n);
 		if (!(si->dev_flags & SWAP_SYNCHRONOUS_IO))
 			read_again(si, io + i, n);
@@ -375,9 +373,7 @@ void swap_write_pages(struct mm *mm, const swp_entry_t *entries, struct swap_io 
 		struct swap_info *si = swap_info(mm, entries[i]);
 		u32 failed = 0;
 
-		n = same_device(entries + i, nr - i);
-		for (u32 k = i; k < i + n; k++)
-			io[k].slot = swp_offset(entries[k]);
+		n = number_slots(entries + i, io + i, nr - i);
 		swap_device_write_pages(si->dev, io + i, n);
 		for (u32 k = i; k < i + n; k++) {
 			if (io[k].err)
