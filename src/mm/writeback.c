@@ -16,17 +16,22 @@ enum { GAP_MAX = 64 };
 
 /* ---- protect ---- */
 
+/* What has become of pages between victims. */
+enum gap_end { GAP_AS_IT_WAS, GAP_PROTECTED, GAP_WRITABLE };
+
 /*
  * The pages between two victims, present or not, their PTEs locked by us: none may come in writable meanwhile. What
- * they are unlocked with is what their locked words say.
+ * they are unlocked with is what their locked words say, and whether they are protected now.
  */
-static void gap_unlock(struct mm *mm, u32 from, u32 to, bool were_protected)
+static void gap_unlock(struct mm *mm, u32 from, u32 to, enum gap_end end)
 {
 	for (u32 at = from; at < to; at++) {
 		u64 pte = pte_read(mm, (vpn_t){ at }) & ~(PTE_LOCKED | PTE_WAITERS);
 
-		if (were_protected && pte_is_present(pte) && !pte_is_clean(pte))
+		if (end == GAP_PROTECTED && pte_is_present(pte) && !pte_is_clean(pte))
 			pte |= PTE_PROTECTED;
+		else if (end == GAP_WRITABLE)
+			pte &= ~PTE_PROTECTED;
 		pte_unlock(mm, (vpn_t){ at }, pte);
 	}
 }
@@ -52,7 +57,7 @@ static bool gap_lock(struct mm *mm, u32 from, u32 to)
 		}
 	}
 	if (at < to)
-		gap_unlock(mm, from, at, false);
+		gap_unlock(mm, from, at, GAP_AS_IT_WAS);
 	return at == to;
 }
 
@@ -83,7 +88,7 @@ static void protect_victims(struct mm *mm, struct victim *v, u32 nr)
 			group++;
 		done = protect_span(mm, &v[i], group);
 		for (u32 k = i; k + 1 < i + group; k++)
-			gap_unlock(mm, v[k].vpn.val + 1, v[k + 1].vpn.val, true);
+			gap_unlock(mm, v[k].vpn.val + 1, v[k + 1].vpn.val, GAP_PROTECTED);
 		/* Something else may be mapped in between: one by one. */
 		for (u32 k = i; k < i + group; k++)
 			victim_begin(mm, &v[k], done || protect_span(mm, &v[k], 1));
@@ -230,28 +235,19 @@ static bool gap_page_lock(struct mm *mm, u32 at, u32 *nr_protected)
 	return true;
 }
 
-/* Unlocks [from, to), whose pages are all writable now if `released`. */
-static void gap_release_end(struct mm *mm, u32 from, u32 to, bool released)
-{
-	for (u32 at = from; at < to; at++) {
-		u64 pte = pte_read(mm, (vpn_t){ at }) & ~(PTE_LOCKED | PTE_WAITERS);
-
-		pte_unlock(mm, (vpn_t){ at }, released ? pte & ~PTE_PROTECTED : pte);
-	}
-}
-
 /* Makes what is protected in [first, last] and need not be writable again, where enough of it lies together. */
 static void release_gaps(struct mm *mm, u32 first, u32 last)
 {
 	for (u32 at = first; at <= last;) {
 		u32 end = at, nr_protected = 0;
-		bool released = false;
+		enum gap_end left = GAP_AS_IT_WAS;
 
 		while (end <= last && gap_page_lock(mm, end, &nr_protected))
 			end++;
-		if (nr_protected >= mm->gap_min && lru_releases_gap(mm))
-			released = !vm_unprotect(&mm->vm, (vpn_t){ at }, end - at);
-		gap_release_end(mm, at, end, released);
+		if (nr_protected >= mm->gap_min && lru_releases_gap(mm) &&
+		    !vm_unprotect(&mm->vm, (vpn_t){ at }, end - at))
+			left = GAP_WRITABLE;
+		gap_unlock(mm, at, end, left);
 		at = end + 1;
 	}
 }
