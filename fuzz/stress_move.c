@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "fault/signal.h"
+#include "lab/zipf.h"
 #include "mm/mm.h"
 #include "mm/pte.h"
 #include "sync/wait.h"
@@ -44,14 +45,6 @@ static void on_sigbus(int sig, siginfo_t *info, void *uc)
 {
 	if (fault_signal(&mm, info, uc, NULL) == SIGNAL_NOT_OURS)
 		signal(sig, SIG_DFL);
-}
-
-static u64 next_random(u64 *state)
-{
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return *state * 0x2545f4914f6cdd1dull;
 }
 
 static u64 *word_of(u32 page)
@@ -96,7 +89,7 @@ static void *work(void *arg)
 	u64 seed = w->number + 1;
 
 	while (!atomic32_read(&stop)) {
-		u32 i = (u32)(next_random(&seed) % PAGES_PER_THREAD), n = (u32)(next_random(&seed) % RUN);
+		u32 i = (u32)(random_next(&seed) % PAGES_PER_THREAD), n = (u32)(random_next(&seed) % RUN);
 
 		for (; n > 0 && i < PAGES_PER_THREAD; n--, i++) {
 			verify(w, i);
@@ -121,7 +114,7 @@ static void *evict(void *arg)
 
 	block_signals();
 	while (!atomic32_read(&stop)) {
-		u32 first = (u32)(next_random(&seed) % (nr_pages / RUN)) * RUN;
+		u32 first = (u32)(random_next(&seed) % (nr_pages / RUN)) * RUN;
 
 		mm_pageout(&mm, (vpn_t){ region_vpn.val + first }, RUN);
 	}
@@ -161,7 +154,7 @@ static void *fragment(void *arg)
 		return NULL;
 	madvise(p, bytes, MADV_NOHUGEPAGE);
 	while (!atomic32_read(&stop)) {
-		size_t at = next_random(&seed) % (bytes >> PAGE_SHIFT) << PAGE_SHIFT;
+		size_t at = random_next(&seed) % (bytes >> PAGE_SHIFT) << PAGE_SHIFT;
 
 		p[at] = 1;
 		if (at % 3 == 0)

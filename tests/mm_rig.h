@@ -12,22 +12,27 @@
 static struct mm mm;
 static struct mm_stats stats;
 
-/* With a device of the default size, unless the spec says another; NULL: none. */
-static inline void rig_create(const struct mm_config *cfg, const char *swap)
+/* A device of the default size, unless the spec says another. */
+static inline void rig_swapon(const char *swap)
 {
 	struct swap_device_config dev_cfg;
 	struct swap_device *dev;
 	char err[200];
 
-	memset(&stats, 0, sizeof(stats));
-	expect_eq(mm_create(&mm, cfg), 0);
-	if (!swap)
-		return;
 	expect_eq(swap_device_parse(swap, &dev_cfg, err, sizeof(err)), 0);
 	if (!dev_cfg.size)
 		dev_cfg.size = mm_default_swap_bytes(&mm);
 	expect_eq(swap_device_open(&dev_cfg, &dev), 0);
 	expect_eq(mm_swapon(&mm, dev), 0);
+}
+
+/* With a device, or with none if that is NULL. */
+static inline void rig_create(const struct mm_config *cfg, const char *swap)
+{
+	memset(&stats, 0, sizeof(stats));
+	expect_eq(mm_create(&mm, cfg), 0);
+	if (swap)
+		rig_swapon(swap);
 }
 
 static inline u64 *map_pages(u32 nr)

@@ -509,19 +509,6 @@ static void test_full_swap_is_out_of_memory_and_loses_nothing(void)
 
 /* ---- devices that fail, or take their time ---- */
 
-static void add_device(const char *spec)
-{
-	struct swap_device_config dev_cfg;
-	struct swap_device *dev;
-	char err[200];
-
-	expect_eq(swap_device_parse(spec, &dev_cfg, err, sizeof(err)), 0);
-	if (!dev_cfg.size)
-		dev_cfg.size = mm_default_swap_bytes(&mm);
-	expect_eq(swap_device_open(&dev_cfg, &dev), 0);
-	expect_eq(mm_swapon(&mm, dev), 0);
-}
-
 /* A slot that cannot be written is never handed out again; its page stays, and leaves by another. */
 static void test_slots_that_fail_are_retired(void)
 {
@@ -546,7 +533,7 @@ static void test_a_device_that_fails_is_left_alone(void)
 	u64 *m;
 
 	setup_limits("brd:error=write:eio:after=1000", 0, LIMIT_PAGES);
-	add_device("brd");
+	rig_swapon("brd");
 	m = map_pages(REGION_PAGES);
 	fill_and_verify(m, REGION_PAGES);
 	expect(atomic64_read(&mm.swap[0].nr_bad) > 0);
@@ -575,9 +562,9 @@ static u64 used_of(u32 type)
 static void test_priorities_say_which_device_is_used(void)
 {
 	setup_limits("brd:prio=-3", 0, LIMIT_PAGES);
-	add_device("brd:size=8M,prio=7"); /* 2048 slots */
-	add_device("brd:prio=-1");
-	add_device("brd:prio=-1");
+	rig_swapon("brd:size=8M,prio=7"); /* 2048 slots */
+	rig_swapon("brd:prio=-1");
+	rig_swapon("brd:prio=-1");
 	fill_and_verify(map_pages(REGION_PAGES), REGION_PAGES);
 	expect_eq(used_of(0), 0);
 	expect(used_of(1) > 2048 - 2 * FRAME_RUN);
