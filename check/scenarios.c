@@ -286,7 +286,19 @@ static void demote(void *arg)
 static void kswapd(void *arg)
 {
 	(void)arg;
-	sync_thread_run(&world->mm.kswapd.thread);
+	sync_thread_run(&world->mm.kswapd.kthread.thread);
+}
+
+static void kswapd_helper(void *arg)
+{
+	(void)arg;
+	sync_thread_run(&world->mm.kswapd.helpers[0]);
+}
+
+static void stop_kswapd(void *arg)
+{
+	(void)arg;
+	kswapd_stop(&world->mm);
 }
 
 static void load_0_then_stop(void *arg)
@@ -497,10 +509,17 @@ static void setup_fork(void)
 	load(0);
 }
 
+static void setup_helper(void)
+{
+	world->mm.kswapd.nr_helpers_max = 1;
+	kswapd_get_help(&world->mm);
+	world->mm.kswapd.helpers[0].runs = true;
+}
+
 static void setup_fork_kswapd(void)
 {
 	setup_kswapd();
-	world->mm.kswapd.thread.runs = true;
+	world->mm.kswapd.kthread.thread.runs = true;
 }
 
 /* ---- the table ---- */
@@ -657,6 +676,9 @@ const struct scenario scenarios[] = {
 	  .world = { .nr_slots = 8, .nr_devices = 1, .discard = true, .budget_matters = true, .frames_matter = true },
 	  .setup = setup_kswapd,
 	  .thread = { { "load, stop", load_0_then_stop }, { "kswapd", kswapd } } },
+	{ .name = "kswapd-helper", .help = "a helper of the background reclaimer that is about to sleep, and its end",
+	  .world = ONE_SLOT, .setup = setup_helper,
+	  .thread = { { "helper", kswapd_helper }, { "stop", stop_kswapd } } },
 	{ .name = "requeue", .help = "a page comes in while reclaim finds its page table empty",
 	  .world = { .nr_slots = 4, .nr_devices = 1, .discard = true, .budget_matters = true }, .setup = setup_swapped,
 	  .thread = { STORE_0, { "look", look_at_table } } },

@@ -3,6 +3,7 @@
 
 #include "base/mutation.h"
 #include "mm/budget.h"
+#include "mm/kthread.h"
 #include "mm/swap_slots.h"
 
 enum {
@@ -82,14 +83,11 @@ static bool is_due(const struct mm *mm)
 
 void demote_wake(struct mm *mm)
 {
-	struct kswapd *k = &mm->kwriteback;
+	struct kthread *k = &mm->kwriteback;
 
-	if (!k->started || !atomic32_read(&k->asleep) || !is_due(mm))
-		return;
-	if (atomic32_xchg_acquire(&k->asleep, 0)) {
-		atomic32_add_return(&k->wake, 1);
-		sync_wake32_one(&k->wake);
-	}
+	/* asleep first: this is asked after each store, and the budget's words are everybody's. */
+	if (atomic32_read(&k->asleep) && is_due(mm))
+		kthread_wake(k);
 }
 
 bool demote_wait(struct mm *mm)
@@ -121,12 +119,11 @@ void demote_throttle(struct mm *mm)
 static void kwriteback_main(void *arg)
 {
 	struct mm *mm = arg;
-	struct kswapd *k = &mm->kwriteback;
-	u32 low = watermark(mm) - (watermark(mm) >> HYSTERESIS_SHIFT);
+	struct kthread *k = &mm->kwriteback;
+	u32 seen, low = watermark(mm) - (watermark(mm) >> HYSTERESIS_SHIFT);
 	bool working = false;
 
-	while (!atomic32_load_acquire(&k->stop)) {
-		u32 seen = atomic32_load_acquire(&k->wake);
+	while (!kthread_should_stop(k, &k->wake, &seen)) {
 		bool stuck;
 
 		working = is_due(mm) || (working && budget_store_is_above(mm, low));
@@ -145,27 +142,15 @@ static void kwriteback_main(void *arg)
 int kwriteback_start(struct mm *mm)
 {
 	bool wanted = false;
-	int ret;
 
 	for (u32 type = 0; type < atomic32_read(&mm->nr_swap); type++)
 		wanted |= demotes(&mm->swap[type]);
 	if (!wanted || mm->kwriteback.started)
 		return 0;
-	atomic32_set(&mm->kwriteback.stop, 0);
-	ret = sync_thread_start(&mm->kwriteback.thread, kwriteback_main, mm);
-	mm->kwriteback.started = ret == 0;
-	return ret;
+	return kthread_start(&mm->kwriteback, kwriteback_main, mm);
 }
 
 void kwriteback_stop(struct mm *mm)
 {
-	struct kswapd *k = &mm->kwriteback;
-
-	if (!k->started)
-		return;
-	atomic32_store_release(&k->stop, 1);
-	atomic32_add_return(&k->wake, 1);
-	sync_wake32_all(&k->wake);
-	sync_thread_join(&k->thread);
-	k->started = false;
+	kthread_stop(&mm->kwriteback);
 }

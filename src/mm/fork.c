@@ -11,10 +11,10 @@
 /* Without its threads the mm still works: faulting threads reclaim themselves, until the store is full. */
 static void fork_end(struct mm *mm)
 {
-	if (mm_is_adopted(mm) && kswapd_start(mm))
-		mm->kswapd.started = false;
-	if (mm_is_adopted(mm) && kwriteback_start(mm))
-		mm->kwriteback.started = false;
+	if (mm_is_adopted(mm)) {
+		(void)!kswapd_start(mm);
+		(void)!kwriteback_start(mm);
+	}
 	mutex_unlock(&mm->swap_lock);
 	mutex_unlock(&mm->areas.lock);
 }

@@ -9,6 +9,7 @@
 #include "mm/demote.h"
 #include "mm/fault.h"
 #include "mm/frames.h"
+#include "mm/kthread.h"
 #include "mm/lru.h"
 #include "mm/pte.h"
 #include "mm/readahead.h"
@@ -471,12 +472,7 @@ u64 reclaim_range(struct mm *mm, vpn_t start, u32 nr)
 
 void kswapd_wake(struct mm *mm)
 {
-	if (!mm->kswapd.started || !atomic32_read(&mm->kswapd.asleep))
-		return;
-	if (atomic32_xchg_acquire(&mm->kswapd.asleep, 0)) {
-		atomic32_add_return(&mm->kswapd.wake, 1);
-		sync_wake32_one(&mm->kswapd.wake);
-	}
+	kthread_wake(&mm->kswapd.kthread);
 }
 
 /* Did this run, or any other since `*progress`, make room? */
@@ -600,11 +596,9 @@ static void kswapd_helper_main(void *arg)
 	struct mm *mm = arg;
 	struct kswapd *k = &mm->kswapd;
 	struct reclaim_run run;
-	u32 progress = 0;
+	u32 progress = 0, seen;
 
-	while (!atomic32_load_acquire(&k->stop)) {
-		u32 seen = atomic32_load_acquire(&k->helper_wake);
-
+	while (!kthread_should_stop(&k->kthread, &k->helper_wake, &seen)) {
 		if (budget_free(mm) < budget_high(mm)) {
 			reclaim_oldest(mm, &run);
 			mm_stats_add(mm->stats, STAT_RECLAIM_BACKGROUND, 1);
@@ -617,8 +611,7 @@ static void kswapd_helper_main(void *arg)
 	}
 }
 
-/* One more, or all that sleep. */
-static void kswapd_get_help(struct mm *mm)
+void kswapd_get_help(struct mm *mm)
 {
 	struct kswapd *k = &mm->kswapd;
 
@@ -644,10 +637,9 @@ static void kswapd_main(void *arg)
 	struct mm *mm = arg;
 	struct kswapd *k = &mm->kswapd;
 	struct reclaim_run run;
-	u32 progress = 0, runs = 0;
+	u32 progress = 0, runs = 0, seen;
 
-	while (!atomic32_load_acquire(&k->stop)) {
-		u32 seen = atomic32_load_acquire(&k->wake);
+	while (!kthread_should_stop(&k->kthread, &k->kthread.wake, &seen)) {
 		bool stuck = false;
 
 		readahead_behind(mm);
@@ -664,37 +656,29 @@ static void kswapd_main(void *arg)
 			stuck = true;
 		}
 		runs = 0;
-		atomic32_set(&k->asleep, 1);
+		atomic32_set(&k->kthread.asleep, 1);
 		atomic_full_barrier(); /* asleep is seen by whoever charges after this look at the budget */
 		if (!atomic64_read(&k->ahead) && (stuck || budget_free(mm) >= budget_low(mm)))
-			sync_wait32_timeout(&k->wake, seen, KSWAPD_IDLE_NS);
-		atomic32_set(&k->asleep, 0);
+			sync_wait32_timeout(&k->kthread.wake, seen, KSWAPD_IDLE_NS);
+		atomic32_set(&k->kthread.asleep, 0);
 	}
 }
 
 int kswapd_start(struct mm *mm)
 {
-	int ret;
-
-	must(!mm->kswapd.started);
-	atomic32_set(&mm->kswapd.stop, 0);
-	ret = sync_thread_start(&mm->kswapd.thread, kswapd_main, mm);
-	mm->kswapd.started = ret == 0;
-	return ret;
+	return kthread_start(&mm->kswapd.kthread, kswapd_main, mm);
 }
 
 void kswapd_stop(struct mm *mm)
 {
-	if (!mm->kswapd.started)
+	struct kswapd *k = &mm->kswapd;
+
+	if (!k->kthread.started)
 		return;
-	atomic32_store_release(&mm->kswapd.stop, 1);
-	atomic32_add_return(&mm->kswapd.wake, 1);
-	sync_wake32_all(&mm->kswapd.wake);
-	sync_thread_join(&mm->kswapd.thread);
+	kthread_stop(&k->kthread);
 	/* Now nobody starts any more of these. */
-	atomic32_add_return(&mm->kswapd.helper_wake, 1);
-	sync_wake32_all(&mm->kswapd.helper_wake);
-	while (mm->kswapd.nr_helpers)
-		sync_thread_join(&mm->kswapd.helpers[--mm->kswapd.nr_helpers]);
-	mm->kswapd.started = false;
+	atomic32_add_return(&k->helper_wake, 1);
+	sync_wake32_all(&k->helper_wake);
+	while (k->nr_helpers)
+		sync_thread_join(&k->helpers[--k->nr_helpers]);
 }

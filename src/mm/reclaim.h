@@ -25,8 +25,11 @@ u64 reclaim_range(struct mm *mm, vpn_t start, u32 nr);
 void reclaim_pause(struct mm *mm, u64 ns);
 
 /* The background reclaimer. 0 or -errno. */
-/* Wakes the background thread, if it sleeps. */
-void kswapd_wake(struct mm *mm);
-
 int must_check kswapd_start(struct mm *mm);
 void kswapd_stop(struct mm *mm);
+
+/* Wakes it, if it sleeps. */
+void kswapd_wake(struct mm *mm);
+
+/* By it: starts a helper, or wakes all that sleep. */
+void kswapd_get_help(struct mm *mm);

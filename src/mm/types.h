@@ -181,18 +181,22 @@ struct swap_info {
 };
 
 /* A background thread. */
-struct kswapd {
+struct kthread {
 	struct sync_thread thread;
 	struct atomic32 wake; /* bumped by whoever wants it to run */
 	struct atomic32 asleep;
 	struct atomic32 stop;
+	bool started;
+};
+
+struct kswapd {
+	struct kthread kthread;
 	/* Where one thread cannot keep up and there are processors for more. */
 	struct sync_thread helpers[KSWAPD_HELPERS_MAX];
 	struct atomic32 helper_wake, helpers_asleep;
 	u32 nr_helpers, nr_helpers_max; /* started, by the first thread alone; allowed */
 	u32 helpers_started; /* ever */
 	struct atomic64 ahead; /* the run that a stream will want after the next (readahead.c); 0: none */
-	bool started;
 };
 
 struct mm {
@@ -208,7 +212,7 @@ struct mm {
 	struct atomic32 swap_turn; /* which of the devices of equal priority is next; a hint */
 	struct mutex swap_lock; /* swapon, swapoff */
 	struct kswapd kswapd;
-	struct kswapd kwriteback; /* demote.h */
+	struct kthread kwriteback; /* demote.h */
 	struct atomic32 demoted; /* bumped by it when pages have gone to a lower device; slept on */
 	u32 writeback_percent; /* of the store's share, above which they go */
 	u64 writeback_idle_ns; /* or after so long; 0: not */
