@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/process.h"
 #include "cli/libraries.h"
+#include "cli/orphan.h"
 #include "preload/env.h"
 #include "swap/ring.h"
 
@@ -43,8 +43,9 @@ static char *text_option(const char *key, const char *value)
 }
 
 /* Nothing of the caller's stays open, and the shim, if one is in LD_PRELOAD, finds no limit. */
-static _Noreturn void become_engine(struct launch *launch)
+static void become_engine(void *arg)
 {
+	struct launch *launch = arg;
 	const struct swap_device_config *cfg = launch->cfg;
 	int null = open("/dev/null", O_RDWR);
 	char number[NR_FDS][16];
@@ -81,30 +82,6 @@ static _Noreturn void become_engine(struct launch *launch)
 	unsetenv(WEIR_ENV_RESIDENT);
 	execv(launch->program, argv);
 	_exit(127);
-}
-
-/* 0, or -errno; the engine is a grandchild, so that the command has no child that it does not know. */
-static int fork_engine(struct launch *launch)
-{
-	struct sigaction old, standard = { .sa_handler = SIG_DFL };
-	pid_t between;
-	int status;
-
-	sigaction(SIGCHLD, &standard, &old); /* an inherited "ignore" would have the kernel wait for it */
-	between = fork();
-	if (between == 0) {
-		pid_t engine = fork();
-
-		if (engine == 0)
-			become_engine(launch);
-		_exit(engine > 0 ? 0 : errno);
-	}
-	if (between < 0)
-		return -errno;
-	while (waitpid(between, &status, 0) < 0 && errno == EINTR)
-		;
-	sigaction(SIGCHLD, &old, NULL);
-	return WIFEXITED(status) ? -WEXITSTATUS(status) : -ECHILD;
 }
 
 /* What the engine says: "ok", or why not; nothing if it could not even begin. */
@@ -149,7 +126,7 @@ int engine_start(const struct swap_device_config *cfg, int pool_fd, u32 *engine,
 		ret = -errno;
 	launch.fd[FD_REPORT] = report[1];
 	if (!ret)
-		ret = fork_engine(&launch);
+		ret = orphan_start(become_engine, &launch, NULL);
 	close(report[1]);
 	if (ret) {
 		snprintf(err, err_size, "%s cannot be started: %s", launch.program, strerror(-ret));

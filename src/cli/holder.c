@@ -7,11 +7,11 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/assert.h"
 #include "cli/options.h"
+#include "cli/orphan.h"
 #include "swap/swap_device.h"
 #include "tree/pool.h"
 
@@ -37,27 +37,31 @@ static void close_others(const int *fds, int nr)
 	}
 }
 
+struct holding {
+	struct pool *pool;
+	int kept[HOLDER_FDS_MAX + 1]; /* the last is a pidfd of the command */
+	int nr_kept;
+};
+
 /* Twice empty: a process that has just begun may not have entered yet. */
-static _Noreturn void hold(struct pool *pool, const int *fds, int nr, int command_fd)
+static void hold(void *arg)
 {
-	struct pollfd command = { .fd = command_fd, .events = POLLIN };
-	int kept[HOLDER_FDS_MAX + 1];
+	const struct holding *h = arg;
+	struct pollfd command = { .fd = h->kept[h->nr_kept - 1], .events = POLLIN };
 	sigset_t all;
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	setsid();
-	memcpy(kept, fds, (size_t)nr * sizeof(*fds));
-	kept[nr] = command_fd;
-	close_others(kept, nr + 1);
+	close_others(h->kept, h->nr_kept);
 	prctl(PR_SET_NAME, "weir-holder");
 	if (chdir("/"))
 		_exit(1);
 	while (poll(&command, 1, -1) < 0)
 		;
 	for (int empty = 0; empty < 2;) {
-		pool_reap(pool, NULL, true);
-		empty = pool_sum(pool).members ? 0 : empty + 1;
+		pool_reap(h->pool, NULL, true);
+		empty = pool_sum(h->pool).members ? 0 : empty + 1;
 		if (empty < 2)
 			poll(NULL, 0, LOOK_MS);
 	}
@@ -66,29 +70,15 @@ static _Noreturn void hold(struct pool *pool, const int *fds, int nr, int comman
 
 int holder_start(struct pool *pool, const int *fds, int nr)
 {
-	int command_fd = (int)syscall(SYS_pidfd_open, getpid(), 0), status;
-	struct sigaction old, standard = { .sa_handler = SIG_DFL };
-	pid_t between;
+	struct holding h = { .pool = pool, .nr_kept = nr + 1 };
+	int command_fd = (int)syscall(SYS_pidfd_open, getpid(), 0), ret;
 
 	if (command_fd < 0)
 		return -errno;
 	must(nr <= HOLDER_FDS_MAX);
-	sigaction(SIGCHLD, &standard, &old); /* an inherited "ignore" would have the kernel wait for it */
-	between = fork();
-	if (between == 0) {
-		pid_t holder = fork();
-
-		if (holder == 0)
-			hold(pool, fds, nr, command_fd);
-		if (holder > 0)
-			atomic32_set(&pool->holder, (u32)holder);
-		_exit(holder > 0 ? 0 : errno);
-	}
+	memcpy(h.kept, fds, (size_t)nr * sizeof(*fds));
+	h.kept[nr] = command_fd;
+	ret = orphan_start(hold, &h, &pool->holder);
 	close(command_fd);
-	if (between < 0)
-		return -errno;
-	while (waitpid(between, &status, 0) < 0 && errno == EINTR)
-		;
-	sigaction(SIGCHLD, &old, NULL);
-	return WIFEXITED(status) ? -WEXITSTATUS(status) : -ECHILD;
+	return ret;
 }
