@@ -6,6 +6,7 @@
 #include <spawn.h>
 #include <sys/resource.h>
 
+#include "preload/routes.h"
 #include "signal_rig.h"
 
 /* System V's calls are old, and wrapped all the same. */
@@ -603,6 +604,92 @@ static void test_inactive_passes_through(void)
 	expect(signal(SIGSYS, SIG_DFL) == SIG_IGN);
 }
 
+/* ---- after signals_route() ---- */
+
+static struct atomic32 mixed, routed_calls;
+
+/* Each of the two has its own mask: the kernel must never call one with the mask of the other. */
+static void expect_masked(int sig)
+{
+	if (!(rig_mask() & signal_raw_bit(SIGUSR2)))
+		atomic32_set(&mixed, 1);
+	atomic32_add_return(&routed_calls, (u32)(sig == SIGUSR1));
+}
+
+static void expect_open(int sig)
+{
+	if (rig_mask() & signal_raw_bit(SIGUSR2))
+		atomic32_set(&mixed, 1);
+	atomic32_add_return(&routed_calls, (u32)(sig == SIGUSR1));
+}
+
+static void *swap_routes(void *arg)
+{
+	struct sigaction act, old;
+
+	for (int i = 0; !atomic32_load_acquire(&stop); i++) {
+		act = (struct sigaction){ .sa_flags = i & 1 ? SA_RESTART : SA_NODEFER };
+		act.sa_handler = i & 1 ? expect_masked : expect_open;
+		if (i & 1)
+			sigaddset(&act.sa_mask, SIGUSR2);
+		expect_eq(sigaction(SIGUSR1, &act, &old), 0);
+		expect(old.sa_handler == expect_masked || old.sa_handler == expect_open);
+		expect_eq(old.sa_flags & ~0x04000000, old.sa_handler == expect_masked ? SA_RESTART : SA_NODEFER);
+		expect_eq(sigismember(&old.sa_mask, SIGUSR2), old.sa_handler == expect_masked);
+	}
+	return arg;
+}
+
+static void test_routes_are_not_torn(void)
+{
+	struct sigaction act = { .sa_flags = SA_NODEFER };
+	pthread_t threads[2];
+
+	act.sa_handler = expect_open;
+	expect_eq(sigaction(SIGUSR1, &act, NULL), 0);
+	signals_route();
+	expect(kernel_handler(SIGUSR1) != (uintptr_t)expect_open);
+	expect_eq(sigaction(SIGUSR1, NULL, &act), 0);
+	expect(act.sa_handler == expect_open);
+	atomic32_set(&stop, 0);
+	for (int i = 0; i < 2; i++)
+		expect_eq(pthread_create(&threads[i], NULL, swap_routes, NULL), 0);
+	for (int i = 0; i < 5000; i++)
+		raise(SIGUSR1);
+	atomic32_store_release(&stop, 1);
+	for (int i = 0; i < 2; i++)
+		expect_eq(pthread_join(threads[i], NULL), 0);
+	expect_eq(atomic32_read(&routed_calls), 5000);
+	expect_eq(atomic32_read(&mixed), 0);
+	signal(SIGUSR1, SIG_DFL);
+}
+
+/* More actions than there are entries: the last are called without weir, and all are told back as they were set. */
+static void test_more_routes_than_entries(void)
+{
+	struct sigaction act = { 0 }, old;
+	int direct = 0;
+
+	for (uintptr_t i = 0; i < ROUTES_MAX + 100; i++) {
+		uintptr_t address = 0x10000 + 16 * i; /* never called */
+
+		act.sa_handler = (__sighandler_t)address;
+		expect_eq(sigaction(SIGUSR2, &act, NULL), 0);
+		direct += kernel_handler(SIGUSR2) == address;
+		expect_eq(sigaction(SIGUSR2, NULL, &old), 0);
+		expect((uintptr_t)old.sa_handler == address);
+	}
+	expect(direct >= 100);
+	expect(direct < ROUTES_MAX / 2);
+	act.sa_handler = note;
+	act.sa_flags = SA_RESETHAND | SA_NODEFER;
+	atomic32_set(&calls, 0);
+	expect_eq(sigaction(SIGUSR2, &act, NULL), 0);
+	raise(SIGUSR2);
+	expect_eq(atomic32_read(&calls), 1);
+	expect(signal(SIGUSR2, SIG_DFL) == SIG_DFL);
+}
+
 int main(void)
 {
 	struct rlimit none = { 0, 0 };
@@ -624,5 +711,7 @@ int main(void)
 	run_test(test_vfork_child_changes_nothing);
 	run_test(test_fork_child_has_its_own);
 	run_test(test_trapped_calls);
+	run_test(test_routes_are_not_torn);
+	run_test(test_more_routes_than_entries);
 	return 0;
 }

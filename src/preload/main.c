@@ -330,6 +330,8 @@ static int arm_net(struct mm *mm)
 		ret = quiesce_park();
 	if (!ret) {
 		ret = net_arm(SHIM_WINDOW, (size_t)mm->vm.nr_pages << PAGE_SHIFT, mm->vm.uffd, &net_ops);
+		if (!ret)
+			signals_route();
 		quiesce_release();
 	}
 	os_nofile_restore(nofile);
@@ -343,10 +345,8 @@ static int on_adopt(struct mm *mm)
 	tree_adopted(mm);
 	if (!ret && !atomic32_load_acquire(&net_is_armed)) {
 		ret = arm_net(mm);
-		if (!ret) {
-			signals_route();
+		if (!ret)
 			atomic32_store_release(&net_is_armed, 1);
-		}
 	}
 	if (!ret && by_thread())
 		ret = fault_threads_start(&fault_threads, mm, NULL);

@@ -18,6 +18,7 @@
 #include "base/syscall.h"
 #include "preload/frame.h"
 #include "preload/real.h"
+#include "preload/routes.h"
 #include "preload/threads.h"
 #include "sync/lock.h"
 
@@ -50,9 +51,7 @@ struct record {
 
 static struct mutex record_lock;
 static struct record records[2];
-/* Handlers that expect their frame on the interrupted stack; and the kernel's handler is on_routed(). */
-static struct record routes[SIGNAL_MAX];
-/* Set once, by signals_route(); who sees it too late installs a handler as before adoption. */
+/* Set once, by signals_route() (release); who installs a handler looks before and after. */
 static struct atomic32 routing;
 bool (*signals_unmapped)(const void *addr);
 static struct atomic32 process_pid; /* 0: not active; written in signals_init() and in a fork child's only thread */
@@ -359,62 +358,49 @@ bool signals_chain(int sig, siginfo_t *info, void *ucontext)
 
 /* ---- what the program asks, by libc or by a trapped call ---- */
 
-/* The kernel's handler of a routed signal. Context: our alternate stack, the mask as for the program's handler. */
-static void on_routed(int sig, siginfo_t *info, void *ucontext)
+/* Context: the kernel's handler, on our alternate stack, with the mask as for the program's own. */
+void route_deliver(int sig, siginfo_t *info, void *ucontext, const struct signal_raw_action *act)
 {
 	ucontext_t *uc = ucontext;
-	struct signal_raw_action act;
 
-	record_read(&routes[sig - 1], &act);
 	if (sig == SIGSEGV && info->si_code == SEGV_ACCERR && signals_unmapped && signals_unmapped(info->si_addr))
 		info->si_code = SEGV_MAPERR;
 	/* One that interrupts a handler stays on this very stack. A thread of libc's own has no other. */
-	if ((act.flags & SA_ONSTACK) || threads_on_altstack((uintptr_t)uc->uc_mcontext.gregs[REG_RSP]) ||
+	if ((act->flags & SA_ONSTACK) || threads_on_altstack((uintptr_t)uc->uc_mcontext.gregs[REG_RSP]) ||
 	    !threads_on_altstack((uintptr_t)__builtin_frame_address(0)))
-		((signal_raw_fn)act.handler)(sig, info, uc);
+		((signal_raw_fn)act->handler)(sig, info, uc);
 	else
-		frame_move(sig, info, uc, &act);
+		frame_move(sig, info, uc, act);
 }
 
-static bool wants_route(int sig, const struct signal_raw_action *act)
+static bool wants_route(int sig, const struct signal_raw_action *act, bool routed)
 {
 	if (action_is_plain(act))
 		return false;
 	/* SIGSEGV at all times, for what it says of holes. */
-	return sig == SIGSEGV || (atomic32_read(&routing) && !(act->flags & SA_ONSTACK));
+	return sig == SIGSEGV || (routed && !(act->flags & SA_ONSTACK));
 }
 
-/* The record is written, under record_lock, before the kernel may call on_routed(), which reads it. */
-static long change_routed(int sig, const struct signal_raw_action *act, struct signal_raw_action *old)
+static long install_action(int sig, const struct signal_raw_action *act, struct signal_raw_action *old, bool routed)
 {
-	bool route = act && wants_route(sig, act) && !signals_in_vfork_child();
-	struct signal_raw_action was, with;
-	long ret;
+	struct signal_raw_action with = *act;
 
-	record_read(&routes[sig - 1], &was);
-	if (act)
-		with = *act;
-	if (route) {
-		if (!(with.flags & SA_RESTORER)) {
-			with.flags |= SA_RESTORER;
-			with.restorer = (uintptr_t)signal_raw_restorer;
-		}
-		record_write_locked(&routes[sig - 1], &with);
-		with.handler = (uintptr_t)on_routed;
-		with.flags |= SA_SIGINFO | (atomic32_read(&routing) ? SA_ONSTACK : 0);
+	with.flags &= KERNEL_SA_FLAGS;
+	if (!(with.flags & SA_RESTORER)) {
+		with.flags |= SA_RESTORER;
+		with.restorer = (uintptr_t)signal_raw_restorer;
 	}
-	ret = signal_raw_action(sig, act ? &with : NULL, old);
-	if (ret != 0 && route)
-		record_write_locked(&routes[sig - 1], &was);
-	if (ret == 0 && old->handler == (uintptr_t)on_routed)
-		*old = was;
-	return ret;
+	if (wants_route(sig, &with, routed)) {
+		route_install(&with);
+		with.flags |= routed ? SA_ONSTACK : 0;
+	}
+	return signal_raw_action(sig, &with, old);
 }
 
 static long change_action(int sig, const struct signal_raw_action *act, struct signal_raw_action *old)
 {
+	bool routed = atomic32_load_acquire(&routing);
 	struct signal_raw_action allowed;
-	u64 mask;
 	long ret;
 
 	if (signal_is_owned(sig)) {
@@ -424,28 +410,29 @@ static long change_action(int sig, const struct signal_raw_action *act, struct s
 	if (act) {
 		allowed = *act;
 		allowed.mask = mask_allowed(allowed.mask);
+		ret = install_action(sig, &allowed, old, routed);
+		if (ret == 0 && !routed && atomic32_load_acquire(&routing))
+			must(install_action(sig, &allowed, NULL, true) == 0); /* adopted meanwhile */
+	} else {
+		ret = signal_raw_action(sig, NULL, old);
 	}
-	if (sig <= 0 || sig > SIGNAL_MAX || !(atomic32_read(&routing) || sig == SIGSEGV))
-		return signal_raw_action(sig, act ? &allowed : NULL, old);
-	/* These only read the record; another thread of a vfork child's parent may have the lock. */
-	if (!act || signals_in_vfork_child())
-		return change_routed(sig, act ? &allowed : NULL, old);
-	mask = signals_lock(&record_lock);
-	ret = change_routed(sig, act ? &allowed : NULL, old);
-	signals_unlock(&record_lock, mask);
+	if (ret == 0)
+		route_resolve(old);
 	return ret;
 }
 
 void signals_route(void)
 {
-	struct signal_raw_action act, old;
-	u64 mask = signals_lock(&record_lock);
+	struct signal_raw_action act;
 
-	atomic32_set(&routing, 1);
-	for (int sig = 1; sig <= SIGNAL_MAX; sig++)
-		if (!signal_is_owned(sig) && change_routed(sig, NULL, &act) == 0 && wants_route(sig, &act))
-			must(change_routed(sig, &act, &old) == 0);
-	signals_unlock(&record_lock, mask);
+	atomic32_store_release(&routing, 1);
+	for (int sig = 1; sig <= SIGNAL_MAX; sig++) {
+		if (signal_is_owned(sig) || signal_raw_action(sig, NULL, &act) != 0)
+			continue;
+		route_resolve(&act);
+		if (wants_route(sig, &act, true))
+			must(install_action(sig, &act, NULL, true) == 0);
+	}
 }
 
 static long call_sigaction(const long args[6])

@@ -47,7 +47,8 @@ extern int (*signals_store)(uintptr_t dst, const void *src, size_t len);
 
 /*
  * From adoption on: the kernel writes all signal frames on our alternate stacks, whose pages are present; handlers
- * that were not installed with SA_ONSTACK get theirs moved to where the program stands (frame.h). Context: once.
+ * that were not installed with SA_ONSTACK get theirs moved to where the program stands (frame.h). Context: once, all
+ * other threads parked.
  */
 void signals_route(void);
 
