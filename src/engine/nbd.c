@@ -18,6 +18,7 @@
 #include <libnbd.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,7 @@ enum {
 	HEAD_PAGES = 16, /* where file systems and partition tables begin */
 	BACKOFF_MS_MIN = 20,
 	BACKOFF_MS_MAX = 1000,
+	TROUBLE_TEXT = 160,
 };
 
 #define PAGES_MAX ((u64)1 << 30)
@@ -99,8 +101,33 @@ static struct {
 	struct request *free, *pending, **pending_tail;
 	u32 bounce_used; /* bits */
 	bool failing; /* a request has expired, and nothing has come since */
+	char trouble[TROUBLE_TEXT]; /* of the connections, at the moment; "": none */
 	u8 (*bounce)[GROUP_MAX * PAGE_SIZE];
 } n = { .lock = PTHREAD_MUTEX_INITIALIZER, .pending_tail = &n.pending };
+
+/* ---- what is wrong ---- */
+
+/* The reason that the run is told: that requests fail for want of an answer comes before what connecting anew finds. */
+static void tell_locked(void)
+{
+	if (!n.failing)
+		engine_reason(n.e, "%s", n.trouble);
+	else
+		engine_reason(n.e, "no answer within %llu s (timeout=)%s%s",
+			      (unsigned long long)(n.timeout_ns / 1000000000), *n.trouble ? ": " : "", n.trouble);
+}
+
+printf_like(1, 2) static void trouble(const char *fmt, ...)
+{
+	va_list ap;
+
+	pthread_mutex_lock(&n.lock);
+	va_start(ap, fmt);
+	vsnprintf(n.trouble, sizeof(n.trouble), fmt, ap);
+	va_end(ap);
+	tell_locked();
+	pthread_mutex_unlock(&n.lock);
+}
 
 /* ---- lists of requests. Context: lock held ---- */
 
@@ -220,7 +247,10 @@ static int on_completion(void *user_data, int *error)
 	}
 	r->c->progress_ns = sync_clock_ns();
 	request_unlink(r);
-	n.failing = n.failing && err;
+	if (n.failing && !err) {
+		n.failing = false;
+		tell_locked();
+	}
 	if (err && r->nr > 1) {
 		kick(r->c);
 		request_split(r);
@@ -470,7 +500,7 @@ static struct nbd_handle *nbd_connect_new(u64 deadline)
 	nbd_set_uri_allow_local_file(nbd, true); /* keys of TLS */
 	if (!nbd_aio_connect_uri(nbd, n.uri) && !wait_ready(nbd, deadline))
 		return nbd;
-	engine_reason(n.e, "%s", nbd_reason());
+	trouble("%s", nbd_reason());
 	nbd_close(nbd);
 	return NULL;
 }
@@ -481,16 +511,16 @@ static bool is_known(struct nbd_handle *nbd, u64 deadline)
 	u8 page[PAGE_SIZE];
 
 	if (nbd_get_size(nbd) < (s64)((n.nr_pages + 1) << PAGE_SHIFT)) {
-		engine_reason(n.e, "the export has become smaller");
+		trouble("the export has become smaller");
 		return false;
 	}
 	if (read_pages(nbd, n.nr_pages, 1, page, deadline)) {
-		engine_reason(n.e, "%s", nbd_reason());
+		trouble("%s", nbd_reason());
 		return false;
 	}
 	if (!memcmp(page, &n.signature, sizeof(n.signature)))
 		return true;
-	engine_reason(n.e, "the server has come back without what was stored there");
+	trouble("the server has come back without what was stored there");
 	return false;
 }
 
@@ -510,9 +540,10 @@ static bool connection_open(struct connection *c)
 	c->nbd = nbd;
 	c->ready = true;
 	c->broken = n.failing = false;
+	n.trouble[0] = '\0';
+	tell_locked();
 	pthread_mutex_unlock(&n.lock);
 	pthread_mutex_unlock(&c->use);
-	engine_reason(n.e, "%s", "");
 	return true;
 }
 
@@ -552,7 +583,7 @@ static bool is_to_close(struct connection *c)
 	broken = c->broken;
 	pthread_mutex_unlock(&n.lock);
 	if (silent)
-		engine_reason(n.e, "the server is silent; connecting anew");
+		trouble("the server is silent; connecting anew");
 	return broken || silent;
 }
 
@@ -579,7 +610,7 @@ static bool connection_poll(struct connection *c)
 		(void)nbd_aio_notify_write(c->nbd);
 	if (!nbd_aio_is_dead(c->nbd) && !nbd_aio_is_closed(c->nbd))
 		return true;
-	engine_reason(n.e, "the connection is lost; connecting anew");
+	trouble("the connection is lost; connecting anew");
 	return false;
 }
 
@@ -621,6 +652,7 @@ static void nbd_tick(struct engine *e)
 	bool any = false;
 	u64 now;
 
+	(void)e;
 	pthread_mutex_lock(&n.lock);
 	now = sync_clock_ns(); /* later than any that is there */
 	for (r = n.pending; r; r = next) {
@@ -642,11 +674,11 @@ static void nbd_tick(struct engine *e)
 			kick(c);
 		}
 	}
-	n.failing = n.failing || any;
+	if (any) {
+		n.failing = true;
+		tell_locked();
+	}
 	pthread_mutex_unlock(&n.lock);
-	if (any)
-		engine_reason(e, "no answer within %llu s (timeout=): reads and writes fail",
-			      (unsigned long long)(n.timeout_ns / 1000000000));
 	end_all(expired, -EIO);
 }
 
