@@ -20,12 +20,11 @@
 #include "swap/counters.h"
 #include "swap/file_backing.h"
 #include "swap/pages.h"
+#include "swap/slot_table.h"
 #include "swap/space.h"
 #include "swap/uring.h"
 
 enum {
-	SLOTS_PER_PAGE = PAGE_SIZE / sizeof(u32), /* of the table */
-	TABLE_PAGES_PER_CHARGE = 16, /* one more: the space's own tables are below that */
 	BATCHES = 8,
 	BOUNCES = 16,
 	LABEL_PAGES = 1,
@@ -55,8 +54,7 @@ struct file {
 	struct atomic32 no_punch; /* the file system cannot */
 	bool begun; /* and tried again, if memory could not be managed then */
 	struct page_account account;
-	u32 *table; /* by slot: location + 1, 0: nothing is there */
-	struct atomic64 *charged; /* bit per page of the table */
+	struct slot_table table; /* of u32: location + 1, 0: nothing is there */
 	struct space space;
 	struct uring_pool rings;
 	struct bits free_batches, free_bounces;
@@ -170,8 +168,7 @@ static int transfer(struct file *f, bool write, u32 location, void *page)
 
 static u32 *slot_word(struct file *f, u32 slot)
 {
-	must(slot < f->dev.nr_slots);
-	return &f->table[slot];
+	return slot_table_entry(&f->table, slot);
 }
 
 static int read_error(struct file *f, u32 slot)
@@ -184,22 +181,6 @@ static int write_error(struct file *f, u32 slot, int err)
 {
 	swap_counter_add(&f->counters, slot, COUNT_FAILED_WRITES, 1);
 	return err == -ENOSPC || err == -EDQUOT || err == -EFBIG ? -ENOSPC : -EIO;
-}
-
-/* Memory for the slot's word. Two that meet here may both charge; the second takes it back. */
-static int charge_word(struct file *f, u32 slot)
-{
-	u32 page = slot / SLOTS_PER_PAGE, nr = page % TABLE_PAGES_PER_CHARGE ? 1 : 2;
-	struct atomic64 *word = &f->charged[page / 64];
-	u64 bit = (u64)1 << page % 64;
-	int ret;
-
-	if (likely(atomic64_read(word) & bit))
-		return 0;
-	ret = page_account_charge(&f->account, nr);
-	if (!ret && atomic64_fetch_or(word, bit) & bit)
-		page_account_uncharge(&f->account, nr);
-	return ret;
 }
 
 static void slot_set(struct file *f, u32 slot, u32 location)
@@ -240,7 +221,7 @@ static int file_write(struct swap_device *dev, u32 slot, const void *page)
 	struct file *f = file_of(dev);
 	void *data = (void *)(uintptr_t)page; /* read only, by the same function that reads to it */
 	u32 location;
-	int ret = charge_word(f, slot) ? -ENOSPC : 0;
+	int ret = slot_table_charge(&f->table, slot) ? -ENOSPC : 0;
 
 	if (ret)
 		return write_error(f, slot, ret);
@@ -387,7 +368,7 @@ static u32 batch_take(struct file *f, struct file_batch *b, struct swap_io *io, 
 	u32 taken[SWAP_BATCH_MAX], wanted = 0, got, used = 0, nr_alone = 0;
 
 	for (u32 i = 0; i < nr; i++) {
-		io[i].err = !is_aligned(f, io[i].page) || charge_word(f, io[i].slot);
+		io[i].err = !is_aligned(f, io[i].page) || slot_table_charge(&f->table, io[i].slot);
 		wanted += !io[i].err;
 	}
 	got = wanted ? space_take(&f->space, taken, wanted) : 0;
@@ -508,8 +489,7 @@ static void file_close(struct swap_device *dev)
 	uring_pool_close(&f->rings);
 	if (f->backing.fd >= 0)
 		sys1(SYS_close, f->backing.fd);
-	os_unreserve(f->table, dev->nr_slots * sizeof(*f->table));
-	os_unreserve(f->charged, DIV_ROUND_UP(dev->nr_slots, SLOTS_PER_PAGE * 64) * sizeof(*f->charged));
+	slot_table_destroy(&f->table);
 	os_unreserve(f->batches, BATCHES * sizeof(*f->batches));
 	os_unreserve(f->bounces, BOUNCES * PAGE_SIZE);
 	page_account_uncharge(&f->account, atomic64_read(&f->account.nr_pages));
@@ -536,11 +516,9 @@ static int open_tables(struct file *f)
 	u32 nr = f->backing.nr_pages - LABEL_PAGES;
 
 	f->dev.nr_slots = nr;
-	f->table = pages_reserve(nr * sizeof(*f->table));
-	f->charged = pages_reserve(DIV_ROUND_UP(nr, SLOTS_PER_PAGE * 64) * sizeof(*f->charged));
 	f->batches = pages_reserve(BATCHES * sizeof(*f->batches));
 	f->bounces = pages_reserve(BOUNCES * PAGE_SIZE);
-	if (!f->table || !f->charged || !f->batches || !f->bounces)
+	if (slot_table_init(&f->table, nr, sizeof(u32), &f->account) || !f->batches || !f->bounces)
 		return -ENOMEM;
 	return space_open(&f->space, nr, f->cfg.space[0] ? f->cfg.space : NULL, &ops);
 }
