@@ -3,24 +3,19 @@
 
 #include <errno.h>
 
-#include "base/mutation.h"
 #include "mm/budget.h"
+#include "sync/bits.h"
 
 _Static_assert(FRAME_RUNS_MAX <= 64 && FRAME_BUFFERS_MAX <= 64 && READ_FRAMES <= 64, "each pool is one word of bits");
-
-static u64 low_bits(u32 nr)
-{
-	return nr == 64 ? ~(u64)0 : ((u64)1 << nr) - 1;
-}
 
 int frames_init(struct frame_pool *pool, u32 nr_runs, u32 nr_buffers)
 {
 	must(nr_runs > 0 && nr_runs <= FRAME_RUNS_MAX);
 	must(nr_buffers > 0 && nr_buffers <= FRAME_BUFFERS_MAX);
 	*pool = (struct frame_pool){ .nr_runs = nr_runs, .nr_buffers = nr_buffers };
-	atomic64_set(&pool->free_runs, low_bits(nr_runs));
-	atomic64_set(&pool->free_buffers, low_bits(nr_buffers));
-	atomic64_set(&pool->free_reads, low_bits(READ_FRAMES));
+	bits_init(&pool->free_runs, nr_runs);
+	bits_init(&pool->free_buffers, nr_buffers);
+	bits_init(&pool->free_reads, READ_FRAMES);
 	pool->desc = vm_table_alloc(nr_runs * FRAME_RUN * sizeof(struct frame_desc));
 	return pool->desc ? 0 : -ENOMEM;
 }
@@ -31,47 +26,9 @@ void frames_destroy(struct frame_pool *pool)
 	pool->desc = NULL;
 }
 
-/* Takes the lowest free bit, if there is one. */
-static bool bit_tryget(struct atomic64 *bits, u32 *bit)
-{
-	u64 old = atomic64_read(bits);
-
-	while (old) {
-		if (atomic64_cas_acquire(bits, &old, old & (old - 1))) {
-			*bit = (u32)__builtin_ctzll(old);
-			return true;
-		}
-	}
-	return false;
-}
-
-/* Sleepers wait for `waiters` to change, read before the look at the bits. */
-static u32 bit_get(struct frame_pool *pool, struct atomic64 *bits)
-{
-	for (;;) {
-		u32 seen = atomic32_load_acquire(&pool->waiters), bit;
-
-		if (bit_tryget(bits, &bit))
-			return bit;
-		sync_wait32(&pool->waiters, seen);
-	}
-}
-
-/* Release: what was done with the frames is over before another may take them. */
-static void bit_put(struct frame_pool *pool, struct atomic64 *bits, u32 bit)
-{
-	u64 old = atomic64_fetch_or(bits, (u64)1 << bit);
-
-	must(!(old & (u64)1 << bit));
-	if (!mutate(MUTATE_FRAME_NO_BUMP))
-		atomic32_add_return(&pool->waiters, 1);
-	if (old == 0)
-		sync_wake32_all(&pool->waiters);
-}
-
 frame_t frame_run_get(struct mm *mm)
 {
-	return (frame_t){ bit_get(&mm->frames, &mm->frames.free_runs) * FRAME_RUN };
+	return (frame_t){ bits_get(&mm->frames.free_runs, &mm->frames.waiters) * FRAME_RUN };
 }
 
 void frame_run_put(struct mm *mm, frame_t first, u32 used)
@@ -81,7 +38,7 @@ void frame_run_put(struct mm *mm, frame_t first, u32 used)
 		vm_zap_frames(&mm->vm, first, used);
 		budget_uncharge(mm, used);
 	}
-	bit_put(&mm->frames, &mm->frames.free_runs, first.val / FRAME_RUN);
+	bits_put(&mm->frames.free_runs, &mm->frames.waiters, first.val / FRAME_RUN);
 }
 
 /* Buffers come after the steal frames, the read frames after them. */
@@ -92,14 +49,14 @@ static frame_t buffer_frame(const struct mm *mm, u32 bit)
 
 frame_t frame_buffer_get(struct mm *mm)
 {
-	return buffer_frame(mm, bit_get(&mm->frames, &mm->frames.free_buffers));
+	return buffer_frame(mm, bits_get(&mm->frames.free_buffers, &mm->frames.waiters));
 }
 
 bool frame_buffer_tryget(struct mm *mm, frame_t *first)
 {
 	u32 bit;
 
-	if (!bit_tryget(&mm->frames.free_buffers, &bit))
+	if (!bits_tryget(&mm->frames.free_buffers, &bit))
 		return false;
 	*first = buffer_frame(mm, bit);
 	return true;
@@ -108,7 +65,7 @@ bool frame_buffer_tryget(struct mm *mm, frame_t *first)
 void frame_buffer_put(struct mm *mm, frame_t first)
 {
 	must(frame_is_plain(mm, first));
-	bit_put(&mm->frames, &mm->frames.free_buffers, (first.val - mm->vm.nr_steal_frames) / FRAME_RUN);
+	bits_put(&mm->frames.free_buffers, &mm->frames.waiters, (first.val - mm->vm.nr_steal_frames) / FRAME_RUN);
 }
 
 static u32 first_read_frame(const struct mm *mm)
@@ -118,11 +75,11 @@ static u32 first_read_frame(const struct mm *mm)
 
 frame_t frame_read_get(struct mm *mm)
 {
-	return (frame_t){ first_read_frame(mm) + bit_get(&mm->frames, &mm->frames.free_reads) };
+	return (frame_t){ first_read_frame(mm) + bits_get(&mm->frames.free_reads, &mm->frames.waiters) };
 }
 
 void frame_read_put(struct mm *mm, frame_t frame)
 {
 	must(frame_is_plain(mm, frame));
-	bit_put(&mm->frames, &mm->frames.free_reads, frame.val - first_read_frame(mm));
+	bits_put(&mm->frames.free_reads, &mm->frames.waiters, frame.val - first_read_frame(mm));
 }

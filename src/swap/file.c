@@ -23,6 +23,7 @@
 #include "swap/slot_table.h"
 #include "swap/space.h"
 #include "swap/uring.h"
+#include "sync/bits.h"
 
 enum {
 	BATCHES = 8,
@@ -42,11 +43,6 @@ struct file_batch {
 
 _Static_assert((int)SWAP_BATCH_MAX <= (int)URING_ENTRIES, "a batch is one submission");
 
-struct bits {
-	struct atomic32 free; /* acquire takes, release gives back */
-	struct atomic32 waiters, given; /* given: bumped for them when one comes free; slept on */
-};
-
 struct file {
 	struct swap_device dev;
 	struct swap_device_config cfg; /* to open it again */
@@ -57,7 +53,8 @@ struct file {
 	struct slot_table table; /* of u32: location + 1, 0: nothing is there */
 	struct space space;
 	struct uring_pool rings;
-	struct bits free_batches, free_bounces;
+	struct atomic64 free_batches, free_bounces; /* bits.h */
+	struct atomic32 given; /* bumped with each that comes free */
 	struct file_batch *batches;
 	char *bounces; /* pages for transfers to where the kernel cannot */
 	struct swap_counters counters;
@@ -66,52 +63,6 @@ struct file {
 static struct file *file_of(struct swap_device *dev)
 {
 	return container_of(dev, struct file, dev);
-}
-
-/* ---- pools ---- */
-
-static void bits_init(struct bits *bits, u32 nr)
-{
-	atomic32_set(&bits->free, (1u << nr) - 1);
-}
-
-/* -1: none is free. */
-static int bits_try(struct bits *bits)
-{
-	u32 free = atomic32_read(&bits->free);
-
-	while (free) {
-		if (atomic32_cas_acquire(&bits->free, &free, free & (free - 1)))
-			return __builtin_ctz(free);
-	}
-	return -1;
-}
-
-static int bits_get(struct bits *bits)
-{
-	int bit = bits_try(bits);
-
-	while (bit < 0) {
-		u32 seen = atomic32_load_acquire(&bits->given);
-
-		atomic32_add_return(&bits->waiters, 1);
-		atomic_full_barrier(); /* counted before we look again; meets bits_put */
-		bit = bits_try(bits);
-		if (bit < 0)
-			sync_wait32(&bits->given, seen);
-		atomic32_sub_return(&bits->waiters, 1);
-	}
-	return bit;
-}
-
-static void bits_put(struct bits *bits, int bit)
-{
-	atomic32_add_return(&bits->free, 1u << bit);
-	atomic_full_barrier(); /* free before we look for those who wait */
-	if (likely(!atomic32_read(&bits->waiters)))
-		return;
-	atomic32_add_return(&bits->given, 1);
-	sync_wake32_all(&bits->given);
 }
 
 /* ---- one page ---- */
@@ -149,18 +100,19 @@ static bool is_aligned(const struct file *f, const void *page)
 static int transfer(struct file *f, bool write, u32 location, void *page)
 {
 	char *bounce;
-	int bit, ret;
+	u32 bit;
+	int ret;
 
 	if (likely(is_aligned(f, page)))
 		return transfer_whole(f, write, location, page);
-	bit = bits_get(&f->free_bounces);
+	bit = bits_get(&f->free_bounces, &f->given);
 	bounce = f->bounces + ((size_t)bit << PAGE_SHIFT);
 	if (write)
 		memcpy(bounce, page, PAGE_SIZE);
 	ret = transfer_whole(f, write, location, bounce);
 	if (!write && !ret)
 		memcpy(page, bounce, PAGE_SIZE);
-	bits_put(&f->free_bounces, bit);
+	bits_put(&f->free_bounces, &f->given, bit);
 	return ret;
 }
 
@@ -321,9 +273,9 @@ static void batch_results(struct file *f, struct file_batch *b, struct swap_io *
 
 static struct file_batch *batch_get(struct file *f)
 {
-	int bit = bits_try(&f->free_batches);
+	u32 bit;
 
-	if (bit < 0)
+	if (!bits_tryget(&f->free_batches, &bit))
 		return NULL;
 	f->batches[bit].nr = 0;
 	return &f->batches[bit];
@@ -331,7 +283,7 @@ static struct file_batch *batch_get(struct file *f)
 
 static void batch_put(struct file *f, struct file_batch *b)
 {
-	bits_put(&f->free_batches, (int)(b - f->batches));
+	bits_put(&f->free_batches, &f->given, (u32)(b - f->batches));
 }
 
 static void file_read_pages(struct swap_device *dev, struct swap_io *io, u32 nr)
