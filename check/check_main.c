@@ -40,7 +40,7 @@ static const char usage[] =
 	"                      default), or one of all that are equivalent, without states (dpor)\n"
 	"  --preemptions N     only schedules with at most N preemptions\n"
 	"  --seed N, --runs N  random schedules instead of all: N runs (default: 100000)\n"
-	"  --seconds N         stop a search after N seconds\n"
+	"  --seconds N         stop a search after N seconds of CPU time\n"
 	"  --replay STRING     repeat the run that a finding names, step by step\n"
 	"  --verbose           with all steps in traces, also those on hints and counters\n"
 	"  --json              one record per search, without traces\n"

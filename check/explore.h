@@ -31,7 +31,7 @@ struct search {
 	bool bounded;
 	u64 seed; /* SEARCH_RANDOM */
 	u64 runs_max; /* 0: no limit */
-	double seconds_max; /* 0: no limit */
+	double seconds_max; /* of CPU time; 0: no limit */
 	bool unreduced; /* SEARCH_ALL without sleep sets: to check the checker */
 	bool every_op; /* each operation is a step, also where it cannot matter: to check the checker */
 };
@@ -45,7 +45,7 @@ struct schedule {
 struct search_result {
 	u64 runs, states; /* SEARCH_ALL: runs end where a state is met again */
 	u64 ends, ends_hash; /* different ends that matter (world_end_hash), and a sum over them */
-	double seconds;
+	double seconds; /* of CPU time */
 	bool complete; /* explored to the end */
 	struct finding finding;
 	struct schedule schedule; /* of the finding */
