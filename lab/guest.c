@@ -44,3 +44,4 @@ const struct verb verb_check = { .name = "check", .help = "not here", .parses_it
 const struct verb bench_workload = { .name = "bench workload", .parses_itself = true, .function = refuse };
 const struct verb bench_phases = { .name = "bench phases", .parses_itself = true, .function = refuse };
 const struct verb bench_hitrate = { .name = "bench hitrate", .parses_itself = true, .function = refuse };
+const struct verb bench_device = { .name = "bench device", .parses_itself = true, .function = refuse };

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""weir bench workload, phases and hitrate in small: what they print, and that the kernel's side leaves no trace.
+"""weir bench workload, phases, hitrate and device in small: what they print, and that the kernel's side leaves
+no trace.
 
 usage: test_bench.py WEIR
 """
@@ -213,6 +214,26 @@ def test_hitrate():
 
 # ---- the kernel's side ----
 
+def test_device():
+    small = ('device', '--size=1M', '--rounds=2', '--threads=2', '--reads=50')
+    for swap in ('zram', 'brd', f'file:{directory}'):
+        run = weir(*small, '--swap', swap, '--json')
+        result = json.loads(run.stdout) if run.returncode == 0 else {}
+        expect(f'device {swap} {run.stderr}', result.get('pages') == 256)
+        rows = result['ns_per_page']
+        with_fio = swap.startswith('file:') and shutil.which('fio')
+        expect(f'device {swap}: rows', len(rows) == (15 if with_fio else 12) and
+               all(0 < r['min'] <= r['median'] <= r['max'] for r in rows))
+        expect(f'device {swap}: fio', [r['pattern'] for r in result['to_fio']] ==
+               (['write', 'read', 'random'] if with_fio else []))
+    run = weir(*small, f'--swap=file:{directory}', '--no-fio')
+    expect('device, text', run.returncode == 0 and run.stdout.count('crypt and checksum ') == 6 and
+           'fio' not in run.stdout)
+    expect('device: its file has gone', not [name for name in os.listdir(directory) if name.startswith('weir-bench')])
+    expect_error('zam', 'device', '--swap=zam')
+    expect_error('fourth', 'device', f'--swap=file:{directory}/fourth')
+
+
 def kernel_is_missing():
     """Why, or nothing."""
     run = workload('--targets=kernel', '--phases=fill')
@@ -339,6 +360,7 @@ def main():
     test_weir_alone()
     test_unprivileged()
     test_hitrate()
+    test_device()
     missing = kernel_is_missing()
     if missing:
         print(f"skipped: the kernel's side: {missing}")
