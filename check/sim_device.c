@@ -123,11 +123,12 @@ static u32 sim_coldest(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr)
 }
 
 /* Data that moves is read at one time and found in its new place at another. */
-static u32 sim_demote(struct swap_device *dev, const u32 *slots, u32 nr)
+static u32 sim_demote(struct swap_device *dev, const u32 *slots, u32 nr, bool urgent)
 {
 	struct sim_device *d = device_of(dev);
 	u32 moved = 0;
 
+	(void)urgent;
 	for (u32 i = 0; i < nr; i++) {
 		struct content data;
 		bool full;

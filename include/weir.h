@@ -141,7 +141,8 @@ struct weir_stats {
 	uint64_t pin_waits; /* times a faulter slept on another's pin */
 	uint64_t reclaim_direct; /* reclaim runs made by faulting threads */
 	uint64_t reclaim_background;
-	uint64_t read_errors, write_errors;
+	uint64_t read_errors; /* pages that could not be read back, after repetitions */
+	uint64_t write_errors; /* pages that a device failed to write: not those that it had no room for */
 	/*
 	 * Where the kernel's state was not what weir held it for. Vanished: it had no page where weir had one, so
 	 * that the page reads as zero; the program must have dropped it in a way that weir does not see. Unreported:

@@ -44,6 +44,14 @@ victim_runs "file:$tmp" 16 spawn 20
 victim_runs "file:$tmp" 16 close-all 24
 victim_runs "file:$tmp" 16 threads 24
 truncate -s 512M "$tmp/swap"
+# What cannot be read back is told with its place, and costs the program that touches it a signal.
+for faults in signal thread; do
+	timeout -k 5 60 "$weir" run --memory 16M --faults $faults --swap "file:$tmp/swap,error=read:eio:after=3000" -- \
+		"$victim" work 48 >"$tmp/out" 2>"$tmp/err"
+	[ $? -eq 135 ] || fail "read error, faults by $faults: not SIGBUS"
+	grep -Eq "cannot be read back from swap device file:$tmp/swap, offset [0-9]+ " "$tmp/err" ||
+		fail "read error, faults by $faults: not told with its place"
+done
 victim_runs "file:$tmp/swap" 16 work 24
 victim_runs "file:$tmp/swap" 16 work 24
 timeout -k 5 120 "$weir" run --memory 16M --per-process --swap "file:$tmp" -- "$victim" fork-late 24 >"$tmp/out" \

@@ -16,6 +16,7 @@ static struct page_limit account;
 static struct lower_counts counts;
 static struct swap_device *dev;
 static struct swap_device *lower;
+static enum swap_switch recompress = SWITCH_OFF; /* sizes are to be the same in each run */
 static struct {
 	enum page_kind kind;
 	u64 number; /* 0: nothing is there */
@@ -34,6 +35,7 @@ static void setup(const char *lower_spec, u64 lower_slots)
 	cfg.size = SLOTS * PAGE_SIZE;
 	cfg.lower = lower;
 	cfg.lower_counts = &counts;
+	cfg.recompress = recompress;
 	expect_eq(swap_device_open(&cfg, &dev), 0);
 	expect(dev->flags & SWAP_DEMOTES);
 	dev->memory = page_limit_hooks(&account);
@@ -118,7 +120,7 @@ static u32 demote(u64 idle_ns, u32 most)
 	for (u32 runs = 0; now && runs < most; runs++) {
 		u32 nr = dev->ops->coldest(dev, idle_ns, slots, BATCH);
 
-		now = nr ? dev->ops->demote(dev, slots, nr) : 0;
+		now = nr ? dev->ops->demote(dev, slots, nr, false) : 0;
 		moved += now;
 	}
 	return moved;
@@ -173,6 +175,69 @@ static void test_pages_below_are_full(void)
 	verify_batches(0, 2048);
 	expect_eq(atomic64_read(&counts.errors), 0);
 	teardown();
+}
+
+/* What zstd makes smaller goes down so; all of it comes back, also when it is packed again; damage is found. */
+static void test_recompression(void)
+{
+	struct swap_device_stats before = { 0 }, after = { 0 };
+	char page[PAGE_SIZE];
+	u64 saved;
+
+	recompress = SWITCH_ON;
+	setup("brd", 1024);
+	for (u32 slot = 0; slot < 2048; slot++)
+		put(slot, slot % 8 == 7 ? PAGE_RANDOM : PAGE_TEXT, slot + 1);
+	dev->ops->stats(dev, &before);
+	demote(0, UINT32_MAX);
+	expect(count_below() > 1024);
+	dev->ops->stats(dev, &after);
+	saved = atomic64_read(&counts.bytes_saved);
+	expect(atomic64_read(&counts.recompressed) > 512);
+	expect(saved > 0);
+	expect_eq(before.compr_data_size - after.compr_data_size, saved);
+	verify_all();
+	verify_batches(0, 2048);
+	/* Sparse pages of it are packed again, as they are. */
+	for (u32 slot = 0; slot < 2048; slot++) {
+		if (slot % 16 && dev->ops->is_below(dev, slot))
+			drop(slot);
+	}
+	demote(UINT64_MAX, 64);
+	verify_all();
+	expect(dev->ops->is_below(dev, 0));
+	zram_corrupt_for_test(dev, 0);
+	expect_eq(dev->ops->read(dev, 0, page), -EIO);
+	teardown();
+
+	/* By itself it does as many as others let it; nothing is lost. */
+	recompress = SWITCH_DEFAULT;
+	setup("brd", SLOTS);
+	for (u32 slot = 0; slot < 2048; slot++)
+		put(slot, PAGE_TEXT, slot + 1);
+	expect_eq(demote(0, UINT32_MAX), 2048);
+	expect(atomic64_read(&counts.recompressed) <= 2048);
+	verify_all();
+	teardown();
+	recompress = SWITCH_OFF;
+}
+
+/* Nobody is made to wait for that. */
+static void test_recompression_is_left_out_where_pages_wait(void)
+{
+	u32 slots[BATCH], nr;
+
+	recompress = SWITCH_DEFAULT;
+	setup("brd", SLOTS);
+	for (u32 slot = 0; slot < 512; slot++)
+		put(slot, PAGE_TEXT, slot + 1);
+	while ((nr = dev->ops->coldest(dev, 0, slots, BATCH)) && dev->ops->demote(dev, slots, nr, true))
+		;
+	expect_eq(count_below(), 512);
+	expect_eq(atomic64_read(&counts.recompressed), 0);
+	verify_all();
+	teardown();
+	recompress = SWITCH_OFF;
 }
 
 static void test_same_filled_pages_stay(void)
@@ -387,7 +452,7 @@ static void demote_under(void)
 			slots[pinned++] = slots[i];
 	}
 	if (pinned)
-		dev->ops->demote(dev, slots, pinned);
+		dev->ops->demote(dev, slots, pinned, false);
 	for (u32 i = 0; i < pinned; i++)
 		mutex_unlock(&pins[slots[i]]);
 }
@@ -419,6 +484,15 @@ static void test_options(void)
 	expect(w.off);
 	expect_eq(swap_writeback_parse("idle=2s,watermark=50", &w), 0);
 	expect(!w.off && w.watermark == 50 && w.idle_ns == 2000000000);
+	expect(w.recompress == SWITCH_DEFAULT);
+	expect_eq(swap_writeback_parse("recompress=off", &w), 0);
+	expect(w.recompress == SWITCH_OFF && w.watermark == 75);
+	expect_eq(swap_writeback_parse("watermark=50,recompress=on", &w), 0);
+	expect(w.recompress == SWITCH_ON && w.watermark == 50);
+	expect_eq(swap_writeback_parse("recompress=auto", &w), 0);
+	expect(w.recompress == SWITCH_DEFAULT);
+	expect_eq(swap_writeback_parse("recompress=some", &w), -EINVAL);
+	expect_eq(swap_writeback_parse("recompress", &w), -EINVAL);
 	expect_eq(swap_writeback_parse("on", &w), -EINVAL);
 	expect_eq(swap_writeback_parse("watermark=0", &w), -EINVAL);
 	expect_eq(swap_writeback_parse("watermark=100", &w), -EINVAL);
@@ -431,6 +505,8 @@ int main(void)
 {
 	run_test(test_options);
 	run_test(test_pages_below_are_full);
+	run_test(test_recompression);
+	run_test(test_recompression_is_left_out_where_pages_wait);
 	run_test(test_same_filled_pages_stay);
 	run_test(test_the_oldest_go_first);
 	run_test(test_incompressible_pages_go_at_once);

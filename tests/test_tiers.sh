@@ -50,12 +50,17 @@ goes_down 24 work 240 "${tiers[@]}"
 goes_down 24 random 96 "${tiers[@]}"
 goes_down 48 random 96 "${tiers[@]}" --writeback watermark=40
 goes_down 24 work 200 --swap zram:algo=zstd,stats=on --swap "file:$tmp,crypt=off"
+goes_down 24 work 240 "${tiers[@]}" --writeback recompress=on
+grep -Eq '"recompressed": *[1-9][0-9][0-9]' "$tmp/err" || fail 'recompress=on: nothing was'
+grep -Eq '"recompress_saved_bytes": *[1-9][0-9][0-9]' "$tmp/err" || fail 'recompress=on: nothing was saved'
+goes_down 24 work 200 "${tiers[@]}" --writeback recompress=off
+grep -Eq '"recompressed": *0' "$tmp/err" || fail 'recompress=off: something was'
 goes_down 24 threads 240 "${tiers[@]}"
 goes_down 24 work 200 "${tiers[@]}" --faults thread
 # The child of a fork reads what its parent has sent down.
 goes_down 24 fork-early 60 "${tiers[@]}"
 goes_down 24 fork-late 60 "${tiers[@]}"
-goes_down 24 fork-storm 40 "${tiers[@]}" --writeback watermark=20
+goes_down 24 fork-storm 40 "${tiers[@]}" --writeback watermark=20,recompress=on
 victim_runs 24 spawn 60 "${tiers[@]}"
 victim_runs 24 close-all 60 "${tiers[@]}" --writeback watermark=20
 victim_runs 24 fork-late 60 "${tiers[@]}" --per-process
@@ -70,12 +75,16 @@ grep -Eq '"lower_objects": *[1-9][0-9][0-9]' "$tmp/err" || fail 'idle: nothing w
 # Side by side: with writeback off, and without zram.
 victim_runs 24 random 60 --swap zram:size=8M --swap "file:$tmp" --writeback off
 grep -q '"lower_objects"' "$tmp/err" && fail 'off, and something went down'
+# The second is used when the first has slots, and there is no memory for what would be in them.
+victim_runs 24 random 96 --swap zram --swap "file:$tmp" --writeback off
+grep -Eq '"write_errors": 0' "$tmp/err" || fail 'what finds no room is counted as an error'
 victim_runs 24 random 60 --swap "file:$tmp" --swap "file:$tmp"
 
 expect_refused 'expected off' "${tiers[@]}" --writeback sometimes
 expect_refused 'expected off' "${tiers[@]}" --writeback watermark=101
 expect_refused 'is not there' --swap zram --swap "file:$tmp/no/such"
 expect_refused 'line feed' --swap zram --swap "file:$tmp"$'\n'
+expect_refused 'size=1025G: expected 4K to 1T' --swap zram:size=1025G
 expect_refused 'more than 4' --swap zram --swap zram --swap zram --swap zram --swap zram
 
 # What was killed leaves nothing.

@@ -71,8 +71,8 @@ static const struct option_spec run_options[] = {
 	  .kind = OPTION_STRING,
 	  .argument = "WHEN",
 	  .value = &options.writeback,
-	  .help = "when pages go from zram to the next device: [idle=TIME][,][watermark=PERCENT] or off; default "
-		  "watermark=75" },
+	  .help = "when pages go from zram to the next device: idle=TIME, watermark=PERCENT, "
+		  "recompress=auto|on|off, joined by commas, or off; default watermark=75" },
 	{ .name = "faults",
 	  .kind = OPTION_CHOICE,
 	  .choices = faults_names,
@@ -128,8 +128,8 @@ static int check_usage(int argc)
 	}
 	if (swap_writeback_parse(options.writeback, &writeback) < 0)
 		return cli_error(CLI_RUN_FAILED, "run",
-				 "--writeback %s: expected off, or idle=TIME,watermark=PERCENT, such as "
-				 "idle=60s,watermark=75",
+				 "--writeback %s: expected off, or idle=TIME,watermark=PERCENT,"
+				 "recompress=auto|on|off, such as idle=60s,watermark=75",
 				 options.writeback);
 	if (argc < 1)
 		return run_error(CLI_RUN_FAILED,

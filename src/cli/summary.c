@@ -145,6 +145,10 @@ static void record_lower(struct record *record, const struct lower_counts *lower
 	snprintf(row->note, sizeof(row->note), "in %llu pages of it", (unsigned long long)pages);
 	record_number(record, RECORD_SIZE, "lower_written_bytes", NULL, pages_to_bytes(pages));
 	record_number(record, RECORD_COUNT, "lower_reads", "pages read from it", atomic64_read(&lower->pages_up));
+	record_number(record, RECORD_COUNT, "recompressed", "pages recompressed on the way",
+		      atomic64_read(&lower->recompressed));
+	record_number(record, RECORD_SIZE, "recompress_saved_bytes", "saved by that",
+		      atomic64_read(&lower->bytes_saved));
 	record_number(record, RECORD_COUNT, "lower_errors", "writes to it that failed", atomic64_read(&lower->errors))
 		->quiet = true;
 }

@@ -68,11 +68,29 @@ static void send_segv(const siginfo_t *bus, ucontext_t *uc)
 	sys4(SYS_rt_tgsigqueueinfo, sys0(SYS_getpid), os_gettid(), SIGSEGV, &info);
 }
 
+void fault_tell(struct mm *mm, enum fault_result result, vpn_t vpn)
+{
+	void *addr = (void *)vm_address(&mm->vm, vpn);
+	struct swap_place place;
+
+	if (result == FAULT_LOST)
+		print_err("the kernel refused to install the page at %p: SIGBUS", addr);
+	else if (result == FAULT_IO_ERROR && fault_place(mm, vpn, &place))
+		print_err("the page at %p cannot be read back from swap device %s%s%s, offset %llu "
+			  "(device error or corrupt data): SIGBUS",
+			  addr, place.device, place.target[0] ? ":" : "", place.target,
+			  (unsigned long long)place.offset);
+	else if (result == FAULT_IO_ERROR)
+		print_err("the page at %p cannot be read back from swap (device error or corrupt data): SIGBUS", addr);
+}
+
 static enum fault_result serve(struct mm *mm, uintptr_t addr, bool write)
 {
 	u32 shard = gate_enter(&core_gate);
-	enum fault_result result = handle_mm_fault(mm, vm_vpn(&mm->vm, addr), write);
+	vpn_t vpn = vm_vpn(&mm->vm, addr);
+	enum fault_result result = handle_mm_fault(mm, vpn, write);
 
+	fault_tell(mm, result, vpn);
 	gate_leave(&core_gate, shard);
 	return result;
 }
@@ -100,12 +118,7 @@ enum signal_outcome fault_signal(struct mm *mm, const siginfo_t *info, void *uco
 	case FAULT_OOM:
 		fault_out_of_memory(mm, out_of_memory);
 	case FAULT_IO_ERROR:
-		print_err("the page at %p cannot be read back from swap (device error or corrupt data): SIGBUS",
-			  info->si_addr);
-		outcome = SIGNAL_NOT_OURS;
-		break;
 	case FAULT_LOST:
-		print_err("the kernel refused to install the page at %p: SIGBUS", info->si_addr);
 		outcome = SIGNAL_NOT_OURS;
 		break;
 	}

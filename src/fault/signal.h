@@ -21,5 +21,11 @@ enum signal_outcome {
 enum signal_outcome fault_signal(struct mm *mm, const siginfo_t *info, void *ucontext,
 				 void (*out_of_memory)(const char *why));
 
+/*
+ * Says on stderr why a page is refused: of FAULT_IO_ERROR, with the place of its copy, and of FAULT_LOST; nothing of
+ * other results. Context: any where handle_mm_fault() may be called, inside the gate.
+ */
+void fault_tell(struct mm *mm, enum fault_result result, vpn_t vpn);
+
 /* Ends the process, after `out_of_memory` or a message. Context: any. */
 _Noreturn void fault_out_of_memory(struct mm *mm, void (*out_of_memory)(const char *why));

@@ -51,16 +51,10 @@ static void serve(struct fault_threads *ft, const struct vm_fault *fault)
 	struct mm *mm = ft->mm;
 	u32 shard = gate_enter(&core_gate);
 	enum fault_result result = handle_mm_fault(mm, fault->vpn, fault->write);
-	void *addr = (void *)vm_address(&mm->vm, fault->vpn);
 
-	if (result == FAULT_IO_ERROR || result == FAULT_LOST) {
-		print_err(
-			result == FAULT_LOST
-				? "the kernel refused to install the page at %p: SIGBUS"
-				: "the page at %p cannot be read back from swap (device error or corrupt data): SIGBUS",
-			addr);
+	fault_tell(mm, result, fault->vpn);
+	if (result == FAULT_IO_ERROR || result == FAULT_LOST)
 		refuse_page(mm, fault);
-	}
 	gate_leave(&core_gate, shard);
 	if (result == FAULT_OOM)
 		fault_out_of_memory(mm, ft->out_of_memory);

@@ -37,7 +37,7 @@ static u32 demote_from(struct mm *mm, struct swap_info *si, u64 idle_ns)
 	u32 slots[DEMOTE_RUN], nr = ops->coldest(si->dev, idle_ns, slots, DEMOTE_RUN), moved;
 
 	nr = pin_candidates(mm, si, slots, nr);
-	moved = nr ? ops->demote(si->dev, slots, nr) : 0;
+	moved = nr ? ops->demote(si->dev, slots, nr, budget_store_is_above(mm, THROTTLE_PERCENT)) : 0;
 	for (u32 i = 0; i < nr; i++) {
 		if (!mutate(MUTATE_DEMOTE_UNPINNED))
 			swapcache_clear(mm, swp_entry(si->type, slots[i]));

@@ -378,3 +378,15 @@ enum fault_result handle_mm_fault(struct mm *mm, vpn_t vpn, bool write)
 	mm_stats_fault(mm->stats, sync_clock_ns() - started);
 	return result;
 }
+
+/* While the PTE is locked it keeps its slot, and the slot its device. */
+bool fault_place(struct mm *mm, vpn_t vpn, struct swap_place *place)
+{
+	u64 pte = pte_lock(mm, vpn);
+	bool is_swap = pte_is_swap(pte);
+
+	if (is_swap)
+		swap_place(mm, pte_to_swp_entry(pte), place);
+	pte_unlock(mm, vpn, pte);
+	return is_swap;
+}

@@ -11,6 +11,12 @@
 enum fault_result handle_mm_fault(struct mm *mm, vpn_t vpn, bool write);
 
 /*
+ * After FAULT_IO_ERROR, for its message: where the page's copy lies. False: it has gone, or come in, since.
+ * Context: as above.
+ */
+bool must_check fault_place(struct mm *mm, vpn_t vpn, struct swap_place *place);
+
+/*
  * Claims a slot to be read past the swap cache. 0; -EMLINK: go through the swap cache; -EEXIST: another has it;
  * -ENOENT: nobody uses it any more. swap_unclaim lets go of it.
  */

@@ -16,7 +16,10 @@ enum {
 	READ_PAUSE_NS = 10000000, /* before the first; each is four times as long */
 	FAILURES_MAX = 8, /* writes in a row that fail before it is the device that does */
 	WRITE_PAUSE_NS = 1000000000,
+	STORE_FULL_PERCENT = 90,
 };
+
+_Static_assert(SWAP_SLOTS_MAX == 1u << SWAP_OFFSET_BITS, "an entry holds every slot's number");
 
 /* ---- the map of free slots ---- */
 
@@ -186,13 +189,14 @@ static int next_prio(struct mm *mm, u32 nr_swap, s64 prio)
 }
 
 /* From the devices of one priority, each in its turn. */
-static u32 swap_alloc_at(struct mm *mm, u32 nr_swap, int prio, swp_entry_t *entries, u32 nr)
+static u32 swap_alloc_at(struct mm *mm, u32 nr_swap, int prio, u32 without, swp_entry_t *entries, u32 nr)
 {
 	struct swap_info *equal[SWAP_TYPES_MAX];
 	u32 nr_equal = 0, turn = 0, got = 0;
 
 	for (u32 type = 0; type < nr_swap; type++) {
-		if (mm->swap[type].prio == prio && swap_may_alloc(&mm->swap[type]))
+		if (mm->swap[type].prio == prio && !(mm->swap[type].dev_flags & without) &&
+		    swap_may_alloc(&mm->swap[type]))
 			equal[nr_equal++] = &mm->swap[type];
 	}
 	if (nr_equal > 1)
@@ -202,14 +206,28 @@ static u32 swap_alloc_at(struct mm *mm, u32 nr_swap, int prio, swp_entry_t *entr
 	return got;
 }
 
-u32 swap_alloc(struct mm *mm, swp_entry_t *entries, u32 nr)
+/* From the first devices on that have none of the flags `without`. */
+static u32 swap_alloc_without(struct mm *mm, u32 without, swp_entry_t *entries, u32 nr)
 {
 	u32 nr_swap = atomic32_load_acquire(&mm->nr_swap), got = 0;
 	int prio = next_prio(mm, nr_swap, (s64)INT_MAX + 1);
 
 	for (; prio > INT_MIN && got < nr; prio = next_prio(mm, nr_swap, prio))
-		got += swap_alloc_at(mm, nr_swap, prio, entries + got, nr - got);
+		got += swap_alloc_at(mm, nr_swap, prio, without, entries + got, nr - got);
 	return got;
+}
+
+/*
+ * Devices that keep pages in memory (SWAP_SYNCHRONOUS_IO) are full when that is, too: short of it the others are asked
+ * first, as these need a little of it for their tables.
+ */
+u32 swap_alloc(struct mm *mm, swp_entry_t *entries, u32 nr)
+{
+	u32 got = 0;
+
+	if (atomic32_load_acquire(&mm->nr_swap) > 1 && budget_store_is_above(mm, STORE_FULL_PERCENT))
+		got = swap_alloc_without(mm, SWAP_SYNCHRONOUS_IO, entries, nr);
+	return got < nr ? got + swap_alloc_without(mm, 0, entries + got, nr - got) : got;
 }
 
 void swap_finish(struct mm *mm, swp_entry_t entry, enum slot_left left)
@@ -357,9 +375,10 @@ static void write_failed(struct mm *mm, struct swap_info *si, u32 slot, int err)
 {
 	u32 failures;
 
-	mm_stats_add(mm->stats, STAT_WRITE_ERROR, 1);
+	/* Full is no error: the page stays, and finds room later, or elsewhere. */
 	if (err == -ENOSPC || err == -ENOMEM)
 		return;
+	mm_stats_add(mm->stats, STAT_WRITE_ERROR, 1);
 	failures = atomic32_add_return(&si->failures, 1);
 	if (failures <= FAILURES_MAX)
 		slot_mark_bad(&si->table[slot]);

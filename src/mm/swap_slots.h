@@ -27,7 +27,8 @@ static inline struct atomic64 *swap_slot(struct mm *mm, swp_entry_t entry)
 }
 
 /*
- * Hands out up to `nr` slots, each with count 1 and pinned by the caller, from the first devices that have some.
+ * Hands out up to `nr` slots, each with count 1 and pinned by the caller, from the first devices that have some; where
+ * memory for stored pages is all but used up, from those first that do not keep them there.
  * Returns how many; 0: swap is full.
  */
 u32 swap_alloc(struct mm *mm, swp_entry_t *entries, u32 nr);
@@ -73,6 +74,12 @@ static inline bool swap_is_below(struct mm *mm, swp_entry_t entry)
 	const struct swap_info *si = swap_info(mm, entry);
 
 	return (si->dev_flags & SWAP_DEMOTES) && si->dev->ops->is_below(si->dev, swp_offset(entry));
+}
+
+/* For messages: where the slot's data lies. */
+static inline void swap_place(struct mm *mm, swp_entry_t entry, struct swap_place *place)
+{
+	swap_device_place(swap_info(mm, entry)->dev, swp_offset(entry), place);
 }
 
 /* Are clean pages to give their slots up early? (swap or its memory more than half full) */

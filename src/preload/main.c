@@ -453,8 +453,8 @@ static bool next_spec(const char **specs, char *spec, size_t size)
 	return true;
 }
 
-static struct swap_device *open_device(struct mm *mm, const char *spec, struct run_counters *counters,
-				       struct swap_device *lower)
+static struct swap_device *open_device(struct mm *mm, const char *spec, const struct swap_writeback *writeback,
+				       struct run_counters *counters, struct swap_device *lower)
 {
 	struct swap_device_config cfg;
 	struct swap_device *dev = NULL;
@@ -467,6 +467,7 @@ static struct swap_device *open_device(struct mm *mm, const char *spec, struct r
 		cfg.size = mm_default_swap_bytes(mm);
 	cfg.times = &counters->times;
 	cfg.lower = lower;
+	cfg.recompress = writeback->recompress;
 	cfg.lower_counts = &counters->lower;
 	ret = swap_device_open(&cfg, &dev);
 	if (ret)
@@ -491,9 +492,9 @@ static void open_swap(struct mm *mm, const struct swap_writeback *writeback, str
 		struct swap_device *lower = NULL;
 
 		if (tiered && next_spec(&specs, next, sizeof(next)))
-			lower = open_device(mm, next, counters, NULL);
+			lower = open_device(mm, next, writeback, counters, NULL);
 		tiered = false;
-		ret = mm_swapon(mm, open_device(mm, spec, counters, lower));
+		ret = mm_swapon(mm, open_device(mm, spec, writeback, counters, lower));
 	}
 	if (ret || specs[0])
 		give_up("the swap devices cannot be opened", ret ? ret : -EINVAL);

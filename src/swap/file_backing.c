@@ -219,7 +219,7 @@ static int size_target(struct opening *o)
 	if (there < 2)
 		return refuse(o, -EINVAL, "is too small: a label and a page are the least");
 	if (!said)
-		pages = min_u64(there - 1, FILE_BYTES_MAX >> PAGE_SHIFT);
+		pages = min_u64(there - 1, SWAP_BYTES_MAX >> PAGE_SHIFT);
 	if (pages > there - 1) {
 		print_to(text, sizeof(text), "has room for %s; say a size= that is not more",
 			 print_size(size, sizeof(size), pages_to_bytes(there - 1)));

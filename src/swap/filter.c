@@ -73,11 +73,11 @@ u32 filter_coldest(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr)
 	return below->ops->coldest(below, idle_ns, slots, nr);
 }
 
-u32 filter_demote(struct swap_device *dev, const u32 *slots, u32 nr)
+u32 filter_demote(struct swap_device *dev, const u32 *slots, u32 nr, bool urgent)
 {
 	struct swap_device *below = filter_of(dev)->below;
 
-	return below->ops->demote(below, slots, nr);
+	return below->ops->demote(below, slots, nr, urgent);
 }
 
 bool filter_is_below(struct swap_device *dev, u32 slot)
@@ -85,6 +85,11 @@ bool filter_is_below(struct swap_device *dev, u32 slot)
 	struct swap_device *below = filter_of(dev)->below;
 
 	return below->ops->is_below(below, slot);
+}
+
+void filter_place(struct swap_device *dev, u32 slot, struct swap_place *place)
+{
+	swap_device_place(filter_of(dev)->below, slot, place);
 }
 
 int filter_begin(struct swap_device *dev, bool forked, int *fds)

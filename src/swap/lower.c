@@ -268,6 +268,12 @@ bool lower_commit(struct lower *l, s64 position, struct lower_object *object)
 	return true;
 }
 
+void lower_count_saved(struct lower *l, u32 bytes)
+{
+	atomic64_fetch_add(&l->counts->recompressed, 1);
+	atomic64_fetch_add(&l->counts->bytes_saved, bytes);
+}
+
 /* Nobody but the packer's caller knows of these slots as yet. */
 void lower_end(struct lower *l)
 {
@@ -396,6 +402,14 @@ struct swap_device *lower_device(struct lower *l)
 void lower_fork_child(struct lower *l)
 {
 	l->counts = &l->own_counts;
+}
+
+void lower_place(struct lower *l, const struct lower_object *object, struct swap_place *place)
+{
+	if (slot_of(object) >= l->dev->nr_slots)
+		return;
+	swap_device_place(l->dev, slot_of(object), place);
+	place->offset += object->place % PAGE_SIZE;
 }
 
 void lower_report(struct lower *l, struct swap_device_stats *stats)

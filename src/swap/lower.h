@@ -23,6 +23,8 @@ struct lower_counts {
 	struct atomic64 pages_down; /* written to it */
 	struct atomic64 pages_up; /* read from it, and bad ones again */
 	struct atomic64 errors; /* writes that failed */
+	struct atomic64 recompressed; /* objects that were compressed harder on their way */
+	struct atomic64 bytes_saved; /* by that */
 };
 
 /* Where an object lies. */
@@ -60,6 +62,9 @@ void lower_write(struct lower *l);
 bool must_check lower_commit(struct lower *l, s64 position, struct lower_object *object);
 void lower_end(struct lower *l);
 
+/* An object that was committed had been made smaller by so much. */
+void lower_count_saved(struct lower *l, u32 bytes);
+
 /*
  * Reads objects, as many from the first on as there is room for, one at least; returns how many. Errors are tried
  * again. Sleeps. lower_data: the object's bytes until lower_return, or NULL: the device has failed.
@@ -73,6 +78,9 @@ void lower_free(struct lower *l, const struct lower_object *object);
 /* Is the device short of free pages? Is most of the object's page dead, so that it is worth packing it again? Hints. */
 bool lower_is_short(const struct lower *l);
 bool lower_is_sparse(const struct lower *l, const struct lower_object *object);
+
+/* For messages: where the object lies, if such a place there is. */
+void lower_place(struct lower *l, const struct lower_object *object, struct swap_place *place);
 
 /* Adds the memory of the device and of what is here. */
 void lower_report(struct lower *l, struct swap_device_stats *stats);

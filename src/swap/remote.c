@@ -312,6 +312,15 @@ static void remote_discard(struct swap_device *dev, u32 slot)
 		entry_clear(r, slot);
 }
 
+static void remote_place(struct swap_device *dev, u32 slot, struct swap_place *place)
+{
+	struct remote *r = remote_of(dev);
+
+	strcpy(place->target, r->target);
+	if (has_page(r, slot))
+		place->offset = pages_to_bytes((*slot_entry(r, slot) - 1) & ~TAINTED);
+}
+
 static void remote_stats(struct swap_device *dev, struct swap_device_stats *stats)
 {
 	struct remote *r = remote_of(dev);
@@ -393,6 +402,7 @@ static const struct swap_device_ops remote_ops = {
 	.write_pages = remote_write_pages,
 	.discard = remote_discard,
 	.stats = remote_stats,
+	.place = remote_place,
 	.begin = remote_begin,
 	.fork_begin = remote_fork_begin,
 	.fork_parent = remote_fork_parent,
@@ -413,7 +423,7 @@ static int open_all(struct remote *r, const struct swap_device_config *cfg)
 		ret = ring_join(r->ring, process_own_id());
 	if (ret)
 		return ret;
-	r->dev.nr_slots = (u32)min_u64(cfg->size >> PAGE_SHIFT, r->ring->nr_pages);
+	r->dev.nr_slots = (u32)min_u64(min_u64(cfg->size >> PAGE_SHIFT, SWAP_SLOTS_MAX), r->ring->nr_pages);
 	ret = slot_table_init(&r->table, r->dev.nr_slots, sizeof(u32), &r->account);
 	return ret ? ret : space_open(&r->space, (u32)r->ring->nr_pages, cfg->space, &ops);
 }

@@ -37,14 +37,11 @@ struct option {
 	const char *help;
 };
 
-/* Slots are numbered with 32 bits and a driver may put tags beside: this leaves room for both. */
-#define DEVICE_BYTES_MAX SWAP_SIZE_ALL
-
 #define NBD_TIMEOUT_NS 60000000000ull
 
 #define OPTION_SIZE_ROW                                                                                                \
 	{                                                                                                              \
-		"size", OPTION_SIZE, PAGE_SIZE, DEVICE_BYTES_MAX, offsetof(struct swap_device_config, size),           \
+		"size", OPTION_SIZE, PAGE_SIZE, SWAP_BYTES_MAX, offsetof(struct swap_device_config, size),             \
 			"uncompressed bytes that the device holds"                                                     \
 	}
 
@@ -68,7 +65,7 @@ static const struct option brd_options[] = {
 static const struct option file_target = { "path", OPTION_TEXT,	  0,
 					   0,	   FIELD(target), "a directory, a file or a block device" };
 static const struct option file_options[] = {
-	{ "size", OPTION_SIZE, PAGE_SIZE, FILE_BYTES_MAX, FIELD(size), "bytes that the device holds" },
+	{ "size", OPTION_SIZE, PAGE_SIZE, SWAP_BYTES_MAX, FIELD(size), "bytes that the device holds" },
 	{ "direct", OPTION_BOOL, 0, 0, FIELD(direct), "past the page cache, where the file system can" },
 	{ "prealloc", OPTION_BOOL, 0, 0, FIELD(prealloc), "take all of the disk space at the start" },
 	{ "force", OPTION_BOOL, 0, 0, FIELD(force), "overwrite what is there" },
@@ -435,6 +432,12 @@ static int writeback_set(const struct token *t, struct swap_writeback *w)
 		return -EINVAL;
 	if (strcmp(t->name, "idle") == 0)
 		return parse_duration(t->value, &w->idle_ns) || !w->idle_ns ? -EINVAL : 0;
+	if (strcmp(t->name, "recompress") == 0) {
+		w->recompress = strcmp(t->value, "on") == 0    ? SWITCH_ON
+				: strcmp(t->value, "off") == 0 ? SWITCH_OFF
+							       : SWITCH_DEFAULT;
+		return w->recompress == SWITCH_DEFAULT && strcmp(t->value, "auto") != 0 ? -EINVAL : 0;
+	}
 	if (strcmp(t->name, "watermark") != 0 || parse_int(t->value, 1, 99, &percent))
 		return -EINVAL;
 	w->watermark = (u32)percent;
@@ -462,7 +465,7 @@ int swap_device_open(const struct swap_device_config *cfg, struct swap_device **
 	struct swap_device *dev;
 	int ret;
 
-	if (!driver || cfg->size < PAGE_SIZE || cfg->size > DEVICE_BYTES_MAX)
+	if (!driver || cfg->size < PAGE_SIZE || (cfg->size > SWAP_BYTES_MAX && cfg->size != SWAP_SIZE_ALL))
 		return -EINVAL;
 	ret = driver->open(cfg, &dev);
 	if (!ret)

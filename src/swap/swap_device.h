@@ -33,6 +33,7 @@ struct swap_memory {
 };
 
 enum { SWAP_BATCH_MAX = 64, SWAP_FDS_MAX = 8 };
+enum { SWAP_TEXT_SIZE = 256 }; /* of a path, an address or a name in a specification, with its NUL */
 
 /* After zram's mm_stat; bytes unless the name says otherwise. Lockless sums: exact when the device is idle. */
 struct swap_device_stats {
@@ -55,6 +56,13 @@ struct swap_io {
 	int err; /* set by the device: 0 or -errno, as read and write return it */
 };
 
+/* Where a slot's data lies; what the driver does not fill in is as swap_device_place() says. */
+struct swap_place {
+	const char *device; /* static text: the driver's name */
+	char target[SWAP_TEXT_SIZE]; /* "": it has none */
+	u64 offset; /* bytes from the start of the target, or device */
+};
+
 struct swap_device_ops {
 	/*
 	 * Both 0 or -errno. From read: -EIO, the data is gone; -EBADMSG, it is not what was written. The buffer's
@@ -75,12 +83,17 @@ struct swap_device_ops {
 	 * SWAP_DEMOTES. coldest: up to `nr` slots that are to go to the lower device, roughly the oldest first: what
 	 * does not compress, and what was not touched for idle_ns (0: any; UINT64_MAX: none); a hint, as nothing is
 	 * pinned. demote: moves slots that the caller has pinned, at most SWAP_BATCH_MAX, and returns how many have
-	 * moved; what could not be written below stays as it is. One thread at a time calls the two. is_below: has it
-	 * moved? A hint.
+	 * moved; what could not be written below stays as it is; urgent: pages on their way out wait for it. One
+	 * thread at a time calls the two. is_below: has it moved? A hint.
 	 */
 	u32 (*coldest)(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr);
-	u32 (*demote)(struct swap_device *dev, const u32 *slots, u32 nr);
+	u32 (*demote)(struct swap_device *dev, const u32 *slots, u32 nr, bool urgent);
 	bool (*is_below)(struct swap_device *dev, u32 slot);
+	/*
+	 * For messages: where the slot's data lies. Nothing is pinned, so a slot that is just being moved may be told
+	 * at a place where it is not. NULL: at slot * PAGE_SIZE.
+	 */
+	void (*place)(struct swap_device *dev, u32 slot, struct swap_place *place);
 	/*
 	 * Memory is about to be managed: nothing has been written, and from here on the program cannot close the
 	 * descriptors that the device works with. It opens again what has been closed, and tells them all; `forked`:
@@ -132,6 +145,15 @@ static inline int swap_device_fork_child(struct swap_device *dev)
 	return dev->ops->fork_child ? dev->ops->fork_child(dev) : 0;
 }
 
+static inline void swap_device_place(struct swap_device *dev, u32 slot, struct swap_place *place)
+{
+	place->device = dev->name;
+	place->target[0] = '\0';
+	place->offset = pages_to_bytes(slot);
+	if (dev->ops->place)
+		dev->ops->place(dev, slot, place);
+}
+
 /* Below all devices that an mm has already: those that come first are used first. */
 #define SWAP_PRIO_DEFAULT INT_MIN
 
@@ -159,11 +181,10 @@ static inline void swap_device_write_pages(struct swap_device *dev, struct swap_
 /* Parsed form of a specification such as "zram:algo=zstd,level=3". */
 enum zcomp_algo { ZCOMP_LZ4, ZCOMP_ZSTD };
 
-enum { SWAP_TEXT_SIZE = 256 }; /* of a path, an address or a name in a specification, with its NUL */
-
 /* No size was given to a driver that has one of its own: all that there is. Never a size itself. */
 #define SWAP_SIZE_ALL ((u64)4 << 40)
-#define FILE_BYTES_MAX ((u64)1 << 40)
+#define SWAP_SLOTS_MAX (1u << 28) /* of a device: what a swap entry has room for */
+#define SWAP_BYTES_MAX ((u64)SWAP_SLOTS_MAX << PAGE_SHIFT)
 
 /* Of what is on for some drivers and off for others. */
 enum swap_switch { SWITCH_DEFAULT, SWITCH_ON, SWITCH_OFF };
@@ -209,6 +230,7 @@ struct swap_device_config {
 	char ring[SWAP_TEXT_SIZE]; /* nbd, rados: where the run's processes find their engine's ring (swap/ring.h) */
 	int prio; /* of any */
 	struct swap_device *lower; /* zram: where cold pages go, zram's own if it opens. Not in a specification. */
+	enum swap_switch recompress; /* zram: what goes to `lower`; default: when idle. Not in a specification. */
 	struct lower_counts *lower_counts; /* what goes there; NULL: nobody counts. Not in a specification. */
 
 	/* Filters, from the core down (swap/filter.h). */
@@ -233,11 +255,12 @@ int must_check swap_device_parse(const char *spec, struct swap_device_config *cf
  */
 bool must_check swap_device_common_options(const char *spec, char *options, size_t size);
 
-/* When cold pages go to a lower device: "off", or "idle=TIME,watermark=PERCENT" or a part of it. */
+/* When cold pages go to a lower device: "off", or "idle=TIME,watermark=PERCENT,recompress=HOW" or a part of it. */
 struct swap_writeback {
 	bool off;
 	u32 watermark; /* percent of what the store may have */
 	u64 idle_ns; /* also without need, when not touched for so long; UINT64_MAX: not */
+	enum swap_switch recompress; /* harder, on the way; default ("auto"): while processors are idle */
 };
 
 /* NULL: the defaults. 0 or -EINVAL. */

@@ -25,6 +25,7 @@
 #include "swap/counters.h"
 #include "swap/lower.h"
 #include "swap/pages.h"
+#include "swap/recompress.h"
 #include "swap/zcomp.h"
 #include "swap/zsmalloc.h"
 #include "sync/wait.h"
@@ -36,6 +37,7 @@ enum zram_slot_state {
 	SLOT_RAW,
 	SLOT_LOWER, /* a compressed page on the lower device */
 	SLOT_LOWER_RAW,
+	SLOT_LOWER_HARDER, /* compressed by `recompress` on its way there */
 };
 
 /* An entry of the slot table. */
@@ -74,6 +76,7 @@ struct zram {
 	struct zram_entry *slots;
 	struct swap_counters counters;
 	struct lower *lower; /* NULL: there is none */
+	struct recompress recompress;
 	struct zram_clock clock;
 	struct atomic32 high_water; /* slots that were ever written, with a lower device */
 	u32 hand; /* where coldest() goes on; the demoter's */
@@ -134,7 +137,7 @@ static bool is_in_store(enum zram_slot_state state)
 
 static bool is_below(enum zram_slot_state state)
 {
-	return state == SLOT_LOWER || state == SLOT_LOWER_RAW;
+	return state == SLOT_LOWER || state == SLOT_LOWER_RAW || state == SLOT_LOWER_HARDER;
 }
 
 static struct lower_object slot_object(const struct zram_slot *s)
@@ -360,6 +363,8 @@ static int zram_decode(struct zram *z, const struct zram_slot *s, const void *da
 		memcpy(page, data, PAGE_SIZE);
 		return 0;
 	}
+	if (s->state == SLOT_LOWER_HARDER)
+		return recompress_decode(&z->recompress, data, s->size, page);
 	return zcomp_decompress(z->zcomp, data, s->size, page);
 }
 
@@ -393,6 +398,7 @@ static int zram_load(struct zram *z, const struct zram_slot *s, void *page)
 		return zram_decode(z, s, zs_map(z->store, slot_handle(s)), page);
 	case SLOT_LOWER:
 	case SLOT_LOWER_RAW:
+	case SLOT_LOWER_HARDER:
 		return zram_load_below(z, s, page);
 	}
 	return -EIO;
@@ -493,8 +499,30 @@ static u32 zram_coldest(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr
 	return got;
 }
 
-/* Its position in the batch, or -errno: there is no room, or it cannot be or need not be moved. */
-static s64 zram_pack(struct zram *z, const struct zram_slot *s)
+/* An object on its way down. */
+struct packed {
+	s64 position; /* in the batch, or -errno: there is no room, or it cannot be or need not be moved */
+	struct zram_slot slot; /* as its entry is to be, but for the place */
+};
+
+/* From the store; smaller, if it can be made so. What is damaged goes as it is, for its reader to find. */
+static s64 zram_pack_stored(struct zram *z, struct zram_slot *s, bool harder)
+{
+	const void *data = zs_map(z->store, slot_handle(s));
+	u32 len = 0;
+
+	if (harder && s->state == SLOT_COMPRESSED && checksum(data, s->size) == s->checksum)
+		len = recompress(&z->recompress, z->zcomp, data, s->size);
+	s->state = s->state == SLOT_RAW ? SLOT_LOWER_RAW : SLOT_LOWER;
+	if (!len)
+		return lower_pack(z->lower, data, s->size);
+	s->state = SLOT_LOWER_HARDER;
+	s->size = (u16)len;
+	s->checksum = checksum(z->recompress.result, len);
+	return lower_pack(z->lower, z->recompress.result, len);
+}
+
+static s64 zram_pack(struct zram *z, struct zram_slot *s, bool harder)
 {
 	struct lower_object object;
 	struct lower_loan *loan;
@@ -502,7 +530,7 @@ static s64 zram_pack(struct zram *z, const struct zram_slot *s)
 	s64 position = -EIO;
 
 	if (is_in_store(s->state))
-		return lower_pack(z->lower, zs_map(z->store, slot_handle(s)), s->size);
+		return zram_pack_stored(z, s, harder);
 	if (!is_below(s->state))
 		return -ENOENT;
 	object = slot_object(s);
@@ -517,24 +545,28 @@ static s64 zram_pack(struct zram *z, const struct zram_slot *s)
 }
 
 /* The store's copy goes when the other has been written, and not before. */
-static bool zram_moved(struct zram *z, u32 slot, s64 position)
+static bool zram_moved(struct zram *z, u32 slot, const struct packed *packed)
 {
-	struct zram_slot old = zram_slot(z, slot), new = old;
-	struct lower_object object = { .size = old.size };
+	struct zram_slot old = zram_slot(z, slot), new = packed->slot;
+	struct lower_object object = { .size = new.size };
 
-	if (!lower_commit(z->lower, position, &object))
+	if (!lower_commit(z->lower, packed->position, &object))
 		return false;
 	new.word = object.place;
-	new.state = old.state == SLOT_RAW || old.state == SLOT_LOWER_RAW ? SLOT_LOWER_RAW : SLOT_LOWER;
+	zram_count(z, slot, &old, -1);
 	zram_free_object(z, &old);
 	zram_set(z, slot, &new);
+	zram_count(z, slot, &new, 1);
+	if (new.size < old.size)
+		lower_count_saved(z->lower, old.size - new.size);
 	return true;
 }
 
-static u32 zram_demote(struct swap_device *dev, const u32 *slots, u32 nr)
+static u32 zram_demote(struct swap_device *dev, const u32 *slots, u32 nr, bool urgent)
 {
 	struct zram *z = zram_of(dev);
-	s64 position[SWAP_BATCH_MAX] = { 0 };
+	struct packed packed[SWAP_BATCH_MAX];
+	bool is_full = false, harder = !urgent || z->recompress.always;
 	u32 moved = 0;
 
 	must(nr <= SWAP_BATCH_MAX);
@@ -545,22 +577,35 @@ static u32 zram_demote(struct swap_device *dev, const u32 *slots, u32 nr)
 		for (u32 i = 0; i < nr; i++) {
 			struct zram_slot s = zram_slot(z, slots[i]);
 
-			if ((s.size == PAGE_SIZE) == raw)
-				position[i] = zram_pack(z, &s);
+			if ((s.size == PAGE_SIZE) != raw)
+				continue;
+			packed[i].slot = s;
+			packed[i].position = zram_pack(z, &packed[i].slot, harder && !is_full);
+			is_full |= packed[i].position == -ENOSPC;
 		}
 	}
 	lower_write(z->lower);
 	for (u32 i = 0; i < nr; i++)
-		moved += position[i] >= 0 && zram_moved(z, slots[i], position[i]);
+		moved += packed[i].position >= 0 && zram_moved(z, slots[i], &packed[i]);
 	lower_end(z->lower);
 	/* What did not fit is next. */
 	for (u32 i = 0; i < nr; i++) {
-		if (position[i] == -ENOSPC) {
+		if (packed[i].position == -ENOSPC) {
 			z->hand = slots[i];
 			break;
 		}
 	}
 	return moved;
+}
+
+/* Of an entry that is being changed, word and tag may not belong together. */
+static void zram_place(struct swap_device *dev, u32 slot, struct swap_place *place)
+{
+	struct zram_slot s = zram_slot(zram_of(dev), slot);
+	struct lower_object object = { s.word, s.size };
+
+	if (is_below(s.state))
+		lower_place(zram_of(dev)->lower, &object, place);
 }
 
 static int zram_begin(struct swap_device *dev, bool forked, int *fds)
@@ -607,6 +652,7 @@ static void zram_close(struct swap_device *dev)
 
 	if (z->lower)
 		lower_close(z->lower);
+	recompress_close(&z->recompress);
 	if (z->store)
 		zs_destroy(z->store);
 	if (z->zcomp)
@@ -632,6 +678,7 @@ static const struct swap_device_ops zram_lower_ops = {
 	.coldest = zram_coldest,
 	.demote = zram_demote,
 	.is_below = zram_is_below,
+	.place = zram_place,
 	.begin = zram_begin,
 	.fork_begin = zram_fork_begin,
 	.fork_parent = zram_fork_parent,
@@ -646,6 +693,9 @@ static int zram_open_lower(struct zram *z, const struct swap_device_config *cfg)
 
 	if (!cfg->lower)
 		return 0;
+	ret = recompress_open(&z->recompress, cfg->algo == ZCOMP_LZ4 ? cfg->recompress : SWITCH_OFF);
+	if (ret)
+		return ret;
 	ret = lower_open(cfg->lower, &z->dev.memory, cfg->lower_counts, &z->lower);
 	if (ret)
 		return ret;
