@@ -23,7 +23,7 @@ efault) echo "efault $$ seq 1" >>"$WEIR_TRACE" ;;
 known) echo 'a thing that is known' >&2; exit 1 ;;
 over) echo "end $$ seq resident=99999999999 total=0 in=0 out=0" >>"$WEIR_TRACE" ;;
 complaint) echo 'weir: out of memory' >&2 ;;
-status) "$@"; exit 3 ;;
+status) "$@"; echo 'a word of its own' >&2; exit 3 ;;
 slow) exec sleep 60 ;;
 orphan) sleep 60 >/dev/null 2>&1 & ;;
 output) exec "$@" 1 ;;
@@ -46,10 +46,10 @@ needs = ["no-such-program-here"]
 run = 'true'
 E2
 
-# FAKE EXPECTED-STATUS EXPECTED-TEXT
+# FAKE EXPECTED-STATUS EXPECTED-TEXT [OPTION...]
 check() {
-	FAKE=$1 WEIR=$tmp/weir PROGRAMS_TABLE=$tmp PROGRAMS_KEEP=$tmp/keep timeout 60 "$script" --modes stress seq \
-		>"$tmp/out" 2>&1
+	FAKE=$1 WEIR=$tmp/weir PROGRAMS_TABLE=$tmp PROGRAMS_KEEP=$tmp/keep timeout 60 "$script" --modes stress \
+		seq "${@:4}" >"$tmp/out" 2>&1
 	if [ $? -ne "$2" ] || ! grep -q "$3" "$tmp/out"; then
 		echo "FAILED: $1: status or text is not as expected ($2, $3):"
 		cat "$tmp/out"
@@ -67,6 +67,11 @@ check slow 1 'FAIL .*not finished in 2 s'
 check orphan 1 'FAIL .*left behind: sleep'
 check output 1 'FAIL .*output differs'
 check unmanaged 1 'FAIL .*no process was managed'
+check slow 1 'FAIL .*the 2 seconds for all programs are up' --seconds 2
+check slow 1 '^0 passed, 2 failed, 0 skipped' --seconds 2 seq
+check none 0 '^{"name": "seq", "result": "passed", "reason": "", "seconds"' --json
+check status 1 '"failed", "reason": "a word of its own\\nstress: status 3", "seconds"' --json
+check none 0 '"name": "nothing", "result": "skipped", "reason": "no-such-program-here is not installed' --json nothing
 
 FAKE=none WEIR=$tmp/weir PROGRAMS_TABLE=$tmp PROGRAMS_KEEP=$tmp/keep "$script" nothing >"$tmp/out" 2>&1 ||
 	{ echo "FAILED: a program that is not there: status $?"; fails=$((fails + 1)); }

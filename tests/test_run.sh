@@ -84,6 +84,21 @@ pid = os.fork()
 if not pid:
 	os._exit(signal.pthread_sigmask(signal.SIG_BLOCK, []) != {signal.SIGUSR1} or mask != set())
 assert os.waitpid(pid, 0)[1] == 0' 2>"$tmp/err" || fail "signal mask of a forked child"
+	: >"$tmp/trace" # a child tells of its own pages; one that shares the memory tells nothing
+	WEIR_TRACE=$tmp/trace timeout 60 "$weir" run --per-process --resident 8M -- "$(command -v python3)" -c '
+import os, subprocess
+heap = bytearray(range(256)) * (32 << 12)
+pid = os.fork()
+if not pid:
+	os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+try:
+	subprocess.run(["/no/such/program"])
+except FileNotFoundError:
+	pass' 2>"$tmp/err" || fail "two ways out of a child: status $?"
+	sed -n 's/^end [0-9]* python.* out=//p' "$tmp/trace" | tr '\n' ' ' |
+		awk '{ exit NF != 2 || $2 < 5000 || $1 * 2 > $2 }' ||
+		fail "ends of processes: $(cat "$tmp/trace")"
 fi
 WEIR_STRESS=many timeout 60 "$weir" run --memory 64M -- "$victim" work 4 >"$tmp/out" 2>"$tmp/err"
 [ $? -eq 125 ] || fail "WEIR_STRESS=many is taken"

@@ -217,6 +217,7 @@ static void fork_child(void)
 	if (ret)
 		refuse(ret, "fork");
 	ret = mm_fork_child(&the_mm, &child_stats);
+	trace_forked(the_mm.stats);
 	if (!ret && by_thread() && mm_is_adopted(&the_mm))
 		ret = fault_threads_start_in_child(&fault_threads);
 	if (ret)
@@ -593,4 +594,18 @@ __attribute__((destructor)) static void shim_destructor(void)
 {
 	if (state == STATE_ON)
 		trace_end(the_mm.stats);
+}
+
+/* The way out of many a forked child: no destructor runs. Any context, also a vfork()ed child. */
+SHIM_EXPORT void _exit(int status)
+{
+	if (state == STATE_ON)
+		trace_end(the_mm.stats);
+	for (;;)
+		sys1(SYS_exit_group, status);
+}
+
+SHIM_EXPORT void _Exit(int status)
+{
+	_exit(status);
 }

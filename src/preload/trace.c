@@ -14,6 +14,8 @@
 enum { PATH_BYTES = 256, NAME_BYTES = 16, LINE_BYTES = 192 };
 
 static char trace_path[PATH_BYTES]; /* written at start; empty: off */
+static int trace_pid; /* whose end is still to be told: not of a vfork()ed child that shares this memory */
+static u64 inherited_in, inherited_out; /* of the forking process: it tells of them itself */
 
 void trace_init(const char *path)
 {
@@ -21,6 +23,7 @@ void trace_init(const char *path)
 
 	if (len && len < sizeof(trace_path))
 		memcpy(trace_path, path, len + 1);
+	trace_pid = (int)sys0(SYS_getpid);
 }
 
 /* One write appends one whole line, whoever else writes. The file is opened anew as the program may close anything. */
@@ -59,14 +62,27 @@ void trace_efault(long nr)
 	trace_line("efault", " %ld", nr);
 }
 
-void trace_end(const struct mm_stats *stats)
+void trace_forked(const struct mm_stats *stats)
 {
 	struct weir_stats sum;
 
 	if (!trace_path[0])
 		return;
 	mm_stats_sum(stats, &sum);
+	inherited_in = sum.pages_in;
+	inherited_out = sum.pages_out + sum.pages_out_clean;
+	trace_pid = (int)sys0(SYS_getpid);
+}
+
+void trace_end(const struct mm_stats *stats)
+{
+	struct weir_stats sum;
+
+	if (!trace_path[0] || trace_pid != (int)sys0(SYS_getpid))
+		return;
+	trace_pid = 0;
+	mm_stats_sum(stats, &sum);
 	trace_line("end", " resident=%llu total=%llu in=%llu out=%llu", (unsigned long long)sum.resident_peak,
-		   (unsigned long long)sum.total_peak, (unsigned long long)sum.pages_in,
-		   (unsigned long long)(sum.pages_out + sum.pages_out_clean));
+		   (unsigned long long)sum.total_peak, (unsigned long long)(sum.pages_in - inherited_in),
+		   (unsigned long long)(sum.pages_out + sum.pages_out_clean - inherited_out));
 }

@@ -5,7 +5,9 @@
  *
  *   adopted PID NAME
  *   efault PID NAME SYSCALL        a trapped call failed with EFAULT
- *   end PID NAME resident=PEAK total=PEAK in=PAGES out=PAGES        ended by exit()
+ *   end PID NAME resident=PEAK total=PEAK in=PAGES out=PAGES        ended by exit() or _exit()
+ *
+ * The pages are the process's own: a forked child's are counted from the fork.
  */
 #pragma once
 
@@ -18,3 +20,6 @@ void trace_init(const char *path);
 void trace_adopted(void);
 void trace_efault(long nr);
 void trace_end(const struct mm_stats *stats);
+
+/* In a forked child. Context: its only thread. */
+void trace_forked(const struct mm_stats *stats);

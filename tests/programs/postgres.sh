@@ -50,7 +50,7 @@ start
 "$bin/pgbench" -n -c 4 -j 2 -t 100 >>pgbench.log 2>&1
 grep 'number of transactions actually processed' pgbench.log
 sums
-ask "create table t as select i, md5(i::text) m, i * 7919 % 65537 k from generate_series(1, $rows) i"
+ask "create table t as select i, md5(i::text) m, (i::bigint * 7919 % 65537)::int k from generate_series(1, $rows) i"
 ask 'select md5(string_agg(m, chr(44) order by m desc)) from t'
 ask 'select count(*), md5(string_agg(a.m, chr(32) order by a.i)) from t a join t b on a.k = b.k + 1 where a.i % 10 = 0'
 ask 'select k % 100, count(distinct m) from t group by 1 order by 2 desc, 1 limit 3'
