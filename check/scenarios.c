@@ -13,6 +13,7 @@
 #include "mm/pte.h"
 #include "mm/reclaim.h"
 #include "mm/swap_slots.h"
+#include "mm/swapoff.h"
 #include "mm/writeback.h"
 #include "sim_device.h"
 
@@ -215,6 +216,35 @@ static void swapoff_0(void *arg)
 	(void)arg;
 	if (ret)
 		sched_found(FOUND_ERROR, "swapoff failed, and there is room: error %d", ret);
+}
+
+/* One that another thread takes back fails, and everything is as it was. */
+static void swapoff_recalled(void *arg)
+{
+	int ret = mm_swapoff(&world->mm, "sim0");
+
+	(void)arg;
+	if (ret && ret != -ENOMEM)
+		sched_found(FOUND_ERROR, "swapoff failed: error %d", ret);
+}
+
+static void recall(void *arg)
+{
+	(void)arg;
+	(void)!swap_recall(&world->mm);
+}
+
+/* A step, and then it is given up. */
+static void swapoff_cancelled(void *arg)
+{
+	struct swapoff off;
+
+	(void)arg;
+	if (swapoff_begin(&world->mm, 0, &off))
+		sched_found(FOUND_ERROR, "swapoff cannot begin");
+	if (swapoff_step(&world->mm, &off, 1) < 0)
+		sched_found(FOUND_ERROR, "swapoff failed, and there is room");
+	swapoff_cancel(&world->mm, 0);
 }
 
 /* As fault/hold.c does for a system call that writes to the page. */
@@ -570,6 +600,12 @@ const struct scenario scenarios[] = {
 	{ .name = "swapoff-evict", .help = "swapoff against an evictor",
 	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true }, .setup = setup_present,
 	  .thread = { EVICT_0, { "swapoff", swapoff_0 } } },
+	{ .name = "swapoff-cancel", .help = "a faulter, an evictor and a swapoff that is given up after a step",
+	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true }, .setup = setup_swapped,
+	  .thread = { STORE_0, { "swapoff", swapoff_cancelled }, EVICT_0 } },
+	{ .name = "swapoff-recall", .help = "swapoff, an evictor, and somebody who would be out of memory without",
+	  .world = { .nr_slots = 1, .nr_devices = 1, .discard = true }, .setup = setup_present,
+	  .thread = { EVICT_0, { "swapoff", swapoff_recalled }, { "recall", recall } } },
 	{ .name = "compete", .help = "two pages, one slot",
 	  .world = ONE_SLOT, .setup = setup_swapped_and_present,
 	  .thread = { STORE_0, LOAD_1, EVICT_1 } },

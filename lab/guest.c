@@ -38,6 +38,8 @@ static int refuse(int argc, char **argv)
 }
 
 const struct verb verb_run = { .name = "run", .help = "not here", .parses_itself = true, .function = refuse };
+const struct verb verb_swapon = { .name = "swapon", .help = "not here", .parses_itself = true, .function = refuse };
+const struct verb verb_swapoff = { .name = "swapoff", .help = "not here", .parses_itself = true, .function = refuse };
 const struct verb verb_probe = { .name = "probe", .help = "not here", .parses_itself = true, .function = refuse };
 const struct verb verb_check = { .name = "check", .help = "not here", .parses_itself = true, .function = refuse };
 

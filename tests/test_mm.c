@@ -19,6 +19,7 @@
 #include "mm/pte.h"
 #include "mm/reclaim.h"
 #include "mm/swap_slots.h"
+#include "mm/swapoff.h"
 #include "swap/zram.h"
 #include "weir.h"
 #include "mm_rig.h"
@@ -88,7 +89,6 @@ static void teardown(void)
 		expect(s.resident_peak <= s.limit_resident);
 	mm_destroy(&mm);
 }
-
 
 /* Compresses to about a seventh; every page differs. */
 static void fill_page(u64 *page, u64 seed)
@@ -487,6 +487,81 @@ static void test_swapoff_that_does_not_fit_is_refused(void)
 	teardown();
 }
 
+static void fill_region(u64 *m)
+{
+	for (u32 i = 0; i < REGION_PAGES; i++)
+		fill_page(m + i * WORDS, i);
+}
+
+static void expect_region(const u64 *m)
+{
+	for (u32 i = 0; i < REGION_PAGES; i++)
+		expect(page_is(m + i * WORDS, i));
+}
+
+static void test_swapoff_can_be_given_up_between_two_steps(void)
+{
+	u32 nr = LIMIT_PAGES / 2;
+	struct swapoff off;
+	u64 *m, used;
+
+	setup("zram");
+	m = map_pages(nr);
+	expect_eq(mm_adopt(&mm), 0);
+	for (u32 i = 0; i < nr; i++)
+		fill_page(m + i * WORDS, i);
+	expect_eq(mm_pageout(&mm, vpn_of(m), nr), nr);
+	expect_eq(swapoff_nr_absent(&mm), nr);
+	expect_eq(swapoff_begin(&mm, 0, &off), 0);
+	expect_eq(swapoff_begin(&mm, 0, &off), -ENOENT);
+	expect_eq(swapoff_step(&mm, &off, 64), 1);
+	used = atomic64_read(&mm.swap[0].used);
+	expect(used > 0 && used <= nr - 64); /* fewer by what was read ahead */
+	swapoff_cancel(&mm, 0);
+	expect_eq(swapoff_step(&mm, &off, 64), -ENOMEM);
+	expect_eq(atomic32_read(&mm.swap[0].state), SWAP_ON);
+	expect_eq(atomic64_read(&mm.swap[0].used), used);
+	for (u32 i = 0; i < nr; i++)
+		expect(page_is(m + i * WORDS, i));
+	teardown();
+}
+
+static void test_who_would_be_out_of_memory_takes_a_leaving_device_back(void)
+{
+	struct swapoff off;
+	u64 *m;
+
+	setup("zram");
+	m = map_pages(REGION_PAGES);
+	fill_region(m);
+	expect_eq(swapoff_begin(&mm, 0, &off), 0);
+	expect_region(m); /* each page that comes in needs another to leave */
+	expect_eq(atomic32_read(&mm.swap[0].state), SWAP_ON);
+	expect_eq(swapoff_step(&mm, &off, 64), -ENOMEM);
+	teardown();
+}
+
+static void test_swapoff_goes_to_the_other_devices(void)
+{
+	struct swap_device_config cfg;
+	struct swap_device *dev;
+	char err[160];
+	u64 *m;
+
+	setup("zram");
+	m = map_pages(REGION_PAGES);
+	fill_region(m);
+	expect_eq(swap_device_parse("zram:size=256M", &cfg, err, sizeof(err)), 0);
+	expect_eq(swap_device_open(&cfg, &dev), 0);
+	expect_eq(mm_swapon(&mm, dev), 0);
+	expect_eq(mm_swapoff(&mm, "zram"), 0); /* the first of that name */
+	expect_eq(atomic32_read(&mm.swap[0].state), SWAP_OFF);
+	expect_eq(atomic64_read(&mm.swap[0].used), 0);
+	expect(atomic64_read(&mm.swap[1].used) >= REGION_PAGES - LIMIT_PAGES);
+	expect_region(m);
+	teardown();
+}
+
 static void test_full_swap_is_out_of_memory_and_loses_nothing(void)
 {
 	u32 fit = LIMIT_PAGES + 400, got = 0;
@@ -855,6 +930,9 @@ static void run_all(void)
 	run_test(test_corrupt_object_is_an_error_never_wrong_data);
 	run_test(test_swapoff_brings_everything_back);
 	run_test(test_swapoff_that_does_not_fit_is_refused);
+	run_test(test_swapoff_can_be_given_up_between_two_steps);
+	run_test(test_who_would_be_out_of_memory_takes_a_leaving_device_back);
+	run_test(test_swapoff_goes_to_the_other_devices);
 	run_test(test_full_swap_is_out_of_memory_and_loses_nothing);
 	run_test(test_slots_that_fail_are_retired);
 	run_test(test_a_device_that_fails_is_left_alone);

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -391,6 +392,24 @@ static void close_all(size_t mib)
 	verify(m, mib << 8, 11, 16);
 }
 
+/* Until its standard input ends; a line says that it has begun. */
+static void keep(size_t mib, unsigned int sparse)
+{
+	unsigned long *m = malloc(mib << 20), seed = 42;
+	struct pollfd end = { .fd = 0, .events = POLLIN };
+
+	expect(m);
+	fill(m, mib << 8, seed, sparse);
+	expect(write(1, "filled\n", 7) == 7);
+	while (!poll(&end, 1, 0)) {
+		verify(m, mib << 8, seed, sparse);
+		closefrom(3);
+		/* The first half changes, the other is read only. */
+		fill(m, mib << 7, seed, sparse);
+	}
+	verify(m, mib << 8, seed, sparse);
+}
+
 static long peak_rss_kib(void)
 {
 	struct rusage usage;
@@ -434,6 +453,10 @@ int main(int argc, char **argv)
 		mappings(mib);
 	else if (!strcmp(mode, "close-all"))
 		close_all(mib);
+	else if (!strcmp(mode, "keep"))
+		keep(mib, 16);
+	else if (!strcmp(mode, "keep-random"))
+		keep(mib, 1);
 	else
 		return fprintf(stderr, "usage: victim MODE MIB\n"), 2;
 	printf("ok %ld\n", peak_rss_kib());

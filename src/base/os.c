@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "base/spares.h"
 #include "base/syscall.h"
 
 /* Newer than the system headers: the caller's own process (Linux 6.15), to whom all advice is open (6.13). */
@@ -154,8 +155,10 @@ enum { FD_MIN = 900, FD_ROOM = 32 };
 int os_fd_raise(int fd)
 {
 	u64 limit[2] = { 0 };
-	long min = FD_MIN, high;
+	long min = FD_MIN, high = spares_take(fd);
 
+	if (high >= 0)
+		return (int)high;
 	sys4(SYS_prlimit64, 0, NOFILE, NULL, limit);
 	if (limit[0] < FD_MIN + FD_ROOM)
 		min = limit[0] > FD_ROOM ? (long)(limit[0] - FD_ROOM) : 0;

@@ -35,6 +35,8 @@ struct verb {
 };
 
 extern const struct verb verb_run;
+extern const struct verb verb_swapon;
+extern const struct verb verb_swapoff;
 extern const struct verb verb_probe;
 extern const struct verb verb_race;
 extern const struct verb verb_bench;

@@ -13,6 +13,7 @@
 #include "base/os.h"
 #include "cli/cli.h"
 #include "cli/command.h"
+#include "cli/devices.h"
 #include "cli/engine.h"
 #include "cli/holder.h"
 #include "cli/machine.h"
@@ -92,17 +93,14 @@ static const struct option_spec run_options[] = {
 	{ 0 },
 };
 
+enum { FD_POOL, FD_SWAPS, FDS_OWN };
+
 /* What is opened before the program starts, and kept open by the holder. */
 static struct {
-	int fds[1 + (OPTION_LIST_MAX + 1) * SWAP_FDS_MAX]; /* the pool's, then the devices' */
+	int fds[FDS_OWN + OPTION_LIST_MAX * SWAP_FDS_MAX]; /* of the pool and the list of devices, then the devices' */
 	int nr;
-	struct shared_device {
-		struct swap_device_config config;
-		const struct swap_driver *driver;
-		int first; /* of its descriptors in fds */
-		u32 keeper; /* the process that has them while the run lives, or its engine; 0: each opens its own */
-		int kept[SWAP_FDS_MAX]; /* their numbers there */
-	} device[OPTION_LIST_MAX]; /* options.swap */
+	struct swaps *swaps;
+	struct prepared_device device[OPTION_LIST_MAX]; /* options.swap */
 } shared;
 
 static int run_error(int status, const char *text)
@@ -120,10 +118,7 @@ static int check_usage(int argc)
 	if (!options.memory && !options.resident)
 		return run_error(CLI_RUN_FAILED, "no limit given; say for instance --memory 512M");
 	for (int i = 0; i < options.swap.nr; i++) {
-		/* The programs get the list by lines. */
-		if (strchr(options.swap.item[i], '\n'))
-			return run_error(CLI_RUN_FAILED, "--swap: a line feed in a device's name");
-		if (swap_device_parse(options.swap.item[i], &shared.device[i].config, err, sizeof(err)) < 0)
+		if (device_parse(&shared.device[i], options.swap.item[i], err, sizeof(err)) < 0)
 			return cli_error(CLI_RUN_FAILED, "run", "--swap: %s", err);
 	}
 	if (swap_writeback_parse(options.writeback, &writeback) < 0)
@@ -204,8 +199,6 @@ static int set_allocator(const struct machine *machine)
 
 /* ---- what the processes share ---- */
 
-enum { SHARE_WAIT_MS = 600, SHARE_STEP_MS = 20 };
-
 static void close_shared(void)
 {
 	for (int i = 0; i < shared.nr; i++) {
@@ -215,126 +208,66 @@ static void close_shared(void)
 	shared.nr = 0;
 }
 
-/*
- * Opens what is to be shared, for a moment again and again where an earlier run may still hold it: its holder sees a
- * little later than we that it has ended. The number of descriptors, or -errno, told.
- */
-static int share_device(const struct shared_device *dev, struct swap_device_config *config, int *fds)
-{
-	char err[256];
-	int rc;
-
-	for (int ms = 0;; ms += SHARE_STEP_MS) {
-		rc = dev->driver->share(config, fds, err, sizeof(err));
-		if ((rc != -EAGAIN && rc != -EBUSY && rc != -ENOSPC) || ms >= SHARE_WAIT_MS)
-			break;
-		usleep(SHARE_STEP_MS * 1000);
-	}
-	if (rc < 0)
-		cli_error(CLI_RUN_FAILED, "run", "--swap: %s", err);
-	return rc;
-}
-
-/* Each process opens the device for itself: can it be opened at all, and more than once? */
-static int try_device(const struct shared_device *dev)
-{
-	struct swap_device_config config = dev->config;
-	int first[SWAP_FDS_MAX], second[SWAP_FDS_MAX], nr, again;
-	char err[256];
-
-	nr = share_device(dev, &config, first);
-	if (nr < 0)
-		return CLI_RUN_FAILED;
-	config = dev->config;
-	again = dev->driver->share(&config, second, err, sizeof(err));
-	for (int i = 0; i < nr; i++)
-		close(first[i]);
-	for (int i = 0; i < again; i++)
-		close(second[i]);
-	return again >= 0 ? 0
-			  : run_error(CLI_RUN_FAILED, "--swap: each process would need this device for itself; "
-						      "name a directory, or leave out --per-process");
-}
-
-static int open_device(struct shared_device *dev)
-{
-	int nr;
-
-	dev->driver = swap_driver_of(&dev->config);
-	if (!dev->driver->share)
-		return 0;
-	if (options.per_process)
-		return try_device(dev);
-	dev->first = shared.nr;
-	nr = share_device(dev, &dev->config, shared.fds + dev->first);
-	if (nr < 0)
-		return CLI_RUN_FAILED;
-	shared.nr += nr;
-	return 0;
-}
-
 /* Opens what can fail because of the machine before the program starts. 0 or an exit status. */
 static int open_devices(void)
 {
-	int status = 0;
+	char err[256];
 
-	shared.nr = 1;
-	shared.fds[0] = -1;
-	for (int i = 0; !status && i < options.swap.nr; i++)
-		status = open_device(&shared.device[i]);
-	return status;
-}
+	shared.nr = FDS_OWN;
+	shared.fds[FD_POOL] = shared.fds[FD_SWAPS] = -1;
+	for (int i = 0; i < options.swap.nr; i++) {
+		struct prepared_device *dev = &shared.device[i];
 
-enum { SPEC_SIZE = 4 * SWAP_TEXT_SIZE };
-
-/* What the programs of the run open: the device as it is, or what its keeper has. 0 or -errno. */
-static int device_spec(int i, char *spec)
-{
-	const struct shared_device *dev = &shared.device[i];
-	size_t len;
-
-	if (!dev->keeper) {
-		snprintf(spec, SPEC_SIZE, "%s", options.swap.item[i]);
-		return strlen(options.swap.item[i]) < SPEC_SIZE ? 0 : -ENAMETOOLONG;
+		if (device_prepare(dev, options.per_process, err, sizeof(err)) < 0)
+			return cli_error(CLI_RUN_FAILED, "run", "--swap: %s", err);
+		memcpy(shared.fds + shared.nr, dev->fds, (size_t)dev->nr_fds * sizeof(*dev->fds));
+		shared.nr += dev->nr_fds;
 	}
-	dev->driver->share_spec(&dev->config, dev->keeper, dev->kept, spec, SPEC_SIZE);
-	len = strlen(spec);
-	return swap_device_common_options(options.swap.item[i], spec + len, SPEC_SIZE - len) ? 0 : -ENAMETOOLONG;
+	return 0;
 }
 
+/* The second device is below the first. */
+static bool is_tiered(void)
+{
+	struct swap_writeback writeback;
+
+	return options.swap.nr > 1 && !strcmp(shared.device[0].driver->name, "zram") &&
+	       swap_writeback_parse(options.writeback, &writeback) == 0 && !writeback.off;
+}
+
+/* In the list, and in the environment for programs that cannot reach it. */
 static int name_devices(void)
 {
-	char text[OPTION_LIST_MAX * SPEC_SIZE];
+	char text[OPTION_LIST_MAX * DEVICE_SPEC_SIZE];
 	size_t len = 0;
 	int rc = 0;
 
 	for (int i = 0; rc == 0 && i < options.swap.nr; i++) {
+		struct swaps_device *listed = swaps_add(shared.swaps);
+
 		if (i)
 			text[len++] = '\n';
-		rc = device_spec(i, text + len);
+		rc = device_spec(&shared.device[i], text + len);
 		len += strlen(text + len);
+		if (rc == 0)
+			rc = device_enlist(&shared.device[i], listed);
+		listed->below = i == 1 && is_tiered();
+		swaps_set_state(listed, SWAPS_ON);
 	}
 	return rc == 0 && setenv(WEIR_ENV_SWAP, text, 1) < 0 ? -errno : rc;
 }
 
-/* The holder has the pool and what was opened here. */
-static int name_shared(u32 holder)
+static int name_fd(const char *name, u32 holder, int fd)
 {
 	char text[48];
 
-	for (int i = 0; i < options.swap.nr; i++) {
-		struct shared_device *dev = &shared.device[i];
-
-		if (!dev->driver->share)
-			continue;
-		dev->keeper = holder;
-		memcpy(dev->kept, shared.fds + dev->first, sizeof(dev->kept));
-	}
-	snprintf(text, sizeof(text), "/proc/%u/fd/%d", holder, shared.fds[0]);
-	return setenv(WEIR_ENV_TREE, text, 1) < 0 ? -errno : 0;
+	if (fd < 0)
+		return unsetenv(name) < 0 ? -errno : 0;
+	snprintf(text, sizeof(text), "/proc/%u/fd/%d", holder, fd);
+	return setenv(name, text, 1) < 0 ? -errno : 0;
 }
 
-/* One limit for all processes: what they share, and somebody who keeps it open. NULL with --per-process. */
+/* One limit for all processes: NULL with --per-process. */
 static int open_pool(struct pool **pool)
 {
 	struct mm_config cfg = {
@@ -343,18 +276,31 @@ static int open_pool(struct pool **pool)
 		.nr_cpus = os_nr_cpus(),
 	};
 	u64 limit = cfg.memory_pages ? cfg.memory_pages : cfg.resident_pages;
-	int rc;
 
 	*pool = NULL;
 	if (options.per_process)
-		return unsetenv(WEIR_ENV_TREE) < 0 ? -errno : 0;
-	rc = pool_create((u32)min_u64(limit, POOL_PAGES_MAX), mm_share_min(&cfg), cfg.nr_cpus, pool, &shared.fds[0]);
+		return 0;
+	return pool_create((u32)min_u64(limit, POOL_PAGES_MAX), mm_share_min(&cfg), cfg.nr_cpus, pool,
+			   &shared.fds[FD_POOL]);
+}
+
+/* What the processes share, and somebody who keeps it open. */
+static int open_shared(struct pool **pool)
+{
+	int rc = open_pool(pool);
+	u32 holder;
+
+	if (rc == 0)
+		rc = swaps_create(&shared.swaps, &shared.fds[FD_SWAPS]);
+	if (rc == 0)
+		rc = holder_start(*pool, shared.swaps, shared.fds, shared.nr);
 	if (rc < 0)
 		return rc;
-	rc = holder_start(*pool, shared.fds, shared.nr);
-	if (rc == 0)
-		rc = name_shared(atomic32_read(&(*pool)->holder));
-	return rc;
+	holder = atomic32_read(&shared.swaps->holder);
+	for (int i = 0; i < options.swap.nr; i++)
+		device_kept_by(&shared.device[i], holder);
+	rc = name_fd(WEIR_ENV_TREE, holder, shared.fds[FD_POOL]);
+	return rc < 0 ? rc : name_fd(WEIR_ENV_SWAPS, holder, shared.fds[FD_SWAPS]);
 }
 
 /* They end after the processes of the pool, if there is one. 0 or an exit status. */
@@ -363,10 +309,10 @@ static int start_engines(void)
 	char err[256];
 
 	for (int i = 0; i < options.swap.nr; i++) {
-		struct shared_device *dev = &shared.device[i];
+		struct prepared_device *dev = &shared.device[i];
 
 		if (dev->driver->engine &&
-		    engine_start(&dev->config, shared.fds[0], &dev->keeper, dev->kept, err, sizeof(err)) < 0)
+		    engine_start(&dev->config, shared.fds[FD_POOL], &dev->keeper, dev->kept, err, sizeof(err)) < 0)
 			return cli_error(CLI_RUN_FAILED, "run", "--swap %s: %s", options.swap.item[i], err);
 	}
 	return 0;
@@ -491,7 +437,7 @@ static int cmd_run(int argc, char **argv)
 	rc = set_environment(&machine);
 	if (rc < 0)
 		return cli_error(CLI_RUN_FAILED, "run", "cannot set the environment: %s", strerror(-rc));
-	rc = open_pool(&pool);
+	rc = open_shared(&pool);
 	if (rc == -EINVAL)
 		return run_error(CLI_RUN_FAILED, "the limits are too far apart to be shared; say --per-process");
 	if (rc < 0)

@@ -8,6 +8,16 @@
 #pragma once
 
 struct pool;
+struct swaps;
 
-/* Its pid is in pool->holder, and these descriptors are its own as well, by the same numbers. 0 or -errno. */
-int holder_start(struct pool *pool, const int *fds, int nr);
+/*
+ * Its pid is in swaps->holder, and these descriptors are its own as well, by the same numbers. pool may be NULL. 0 or
+ * -errno. HOLDER_LOOK makes it look for devices in the list that are off, of which it closes what it has.
+ */
+int holder_start(struct pool *pool, struct swaps *swaps, const int *fds, int nr);
+
+/* The same for one device that is added later: it ends with the device, or with the run's holder. */
+struct swaps_device;
+int holder_start_for_device(struct swaps *swaps, struct swaps_device *dev, const int *fds, int nr);
+
+enum { HOLDER_LOOK = 10 /* SIGUSR1 */ };

@@ -13,7 +13,7 @@
 #include "weir.h"
 
 static const struct verb *const verbs[] = {
-	&verb_run, &verb_probe, &verb_race, &verb_bench, &verb_check,
+	&verb_run, &verb_swapon, &verb_swapoff, &verb_probe, &verb_race, &verb_bench, &verb_check,
 };
 
 int cli_error(int status, const char *verb, const char *fmt, ...)

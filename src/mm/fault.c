@@ -390,3 +390,16 @@ bool fault_place(struct mm *mm, vpn_t vpn, struct swap_place *place)
 	pte_unlock(mm, vpn, pte);
 	return is_swap;
 }
+
+int fault_errno(enum fault_result result)
+{
+	switch (result) {
+	case FAULT_DONE:
+	case FAULT_UNMAPPED:
+		return 0;
+	case FAULT_OOM:
+		return -ENOMEM;
+	default:
+		return -EIO;
+	}
+}

@@ -32,3 +32,6 @@ bool keeps_slot(struct mm *mm, vpn_t vpn, u64 pte, bool write);
  * page has been charged. FAULT_OOM or FAULT_LOST: nothing has changed.
  */
 enum fault_result install_page(struct mm *mm, vpn_t vpn, u64 pte, const void *data, bool keep);
+
+/* For callers that are not a fault: 0, -ENOMEM, -EIO; a page that is unmapped meanwhile is no error. */
+int fault_errno(enum fault_result result);

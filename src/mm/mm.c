@@ -21,7 +21,6 @@ enum {
 	STEAL_MIN = 8, /* neighbours: below that, one call for each costs more than a copy */
 	HELD_SHIFT = 1, /* at most half of what is not locked may be held */
 	LOCKED_SHIFT = 1, /* at most half of the limit may be locked */
-	SWAPOFF_PASSES_MAX = 1000,
 	DEFAULT_SWAP_SHIFT = 5,
 };
 
@@ -160,20 +159,6 @@ void mm_destroy(struct mm *mm)
 	swap_destroy(mm);
 	vm_close(&mm->vm);
 	tables_free(mm);
-}
-
-/* For callers that are not a fault: a page that is unmapped meanwhile is no error. */
-static int fault_errno(enum fault_result result)
-{
-	switch (result) {
-	case FAULT_DONE:
-	case FAULT_UNMAPPED:
-		return 0;
-	case FAULT_OOM:
-		return -ENOMEM;
-	default:
-		return -EIO;
-	}
 }
 
 bool mm_is_adopted(const struct mm *mm)
@@ -821,72 +806,6 @@ int mm_swapon(struct mm *mm, struct swap_device *dev)
 	/* Without its thread the device works, until the store is full. */
 	if (!ret && mm_is_adopted(mm))
 		(void)!kwriteback_start(mm);
-	mutex_unlock(&mm->swap_lock);
-	return ret;
-}
-
-/* Makes a page let go of its slot on `si`: a swapped one comes in, a clean one becomes dirty. */
-static int unuse_page(struct mm *mm, struct swap_info *si, vpn_t vpn)
-{
-	u64 pte = pte_read(mm, vpn);
-
-	if (!(pte & (PTE_SWAP | PTE_CLEAN)) || swp_type(pte_to_swp_entry(pte)) != si->type)
-		return 0;
-	return fault_errno(handle_mm_fault(mm, vpn, true));
-}
-
-/* What is left is pinned or in the swap cache: sleeps until one such slot is let go. */
-static void unuse_wait(struct swap_info *si)
-{
-	struct atomic32 never = { 0 };
-
-	for (u32 i = 0; i < si->nr_slots; i++) {
-		u64 word = slot_read(&si->table[i]);
-
-		if (word & SLOT_HAS_CACHE) {
-			slot_wait_cached(&si->table[i], word);
-			return;
-		}
-	}
-	sync_wait32_timeout(&never, 0, 1000000);
-}
-
-/* try_to_unuse: there is no map from slots to pages, so all touched PTEs are looked at, until no slot is in use. */
-static int unuse_all(struct mm *mm, struct swap_info *si)
-{
-	int ret = 0;
-
-	for (int pass = 0; pass < SWAPOFF_PASSES_MAX && !ret; pass++) {
-		/* Not looked at again: who comes too late for a slot is counted for a moment, too. */
-		if (!atomic64_read(&si->used))
-			return 0;
-		for (u32 at = 0; at < mm->vm.nr_pages && !ret; at++) {
-			if (at % PTES_PER_PAGE == 0 && !mm_table_is_touched(mm, at))
-				at += PTES_PER_PAGE - 1;
-			else
-				ret = unuse_page(mm, si, (vpn_t){ at });
-		}
-		if (!ret && atomic64_read(&si->used))
-			unuse_wait(si);
-	}
-	return ret ? ret : -ENOMEM;
-}
-
-int mm_swapoff(struct mm *mm, const char *name)
-{
-	struct swap_info *si;
-	int ret = -ENOENT;
-
-	mutex_lock(&mm->swap_lock);
-	si = swap_find(mm, name);
-	if (si) {
-		swap_set_state(si, SWAP_LEAVING);
-		ret = unuse_all(mm, si);
-		if (ret)
-			swap_set_state(si, SWAP_ON);
-		else
-			swap_remove(si);
-	}
 	mutex_unlock(&mm->swap_lock);
 	return ret;
 }

@@ -548,7 +548,7 @@ static int reclaim_for_charge(struct mm *mm, u32 nr)
 		mm_stats_add(mm->stats, STAT_RECLAIM_DIRECT, 1);
 		if (reclaim_once(mm, &effort))
 			continue;
-		if (!budget_more(mm, nr, BUDGET_LAST))
+		if (!swap_recall(mm) && !budget_more(mm, nr, BUDGET_LAST))
 			return -ENOMEM;
 		effort = effort_begin(mm);
 	}

@@ -468,22 +468,40 @@ struct swap_info *swap_find(struct mm *mm, const char *name)
 	return NULL;
 }
 
-void swap_set_state(struct swap_info *si, enum swap_state state)
+bool swap_change_state(struct swap_info *si, enum swap_state from, enum swap_state to)
 {
-	atomic32_store_release(&si->state, state);
+	u32 old = from;
+	bool changed;
+
+	atomic_full_barrier();
+	changed = atomic32_cas_acquire(&si->state, &old, to);
 	atomic_full_barrier(); /* before the look at `used`; meets swap_alloc_from */
+	return changed;
+}
+
+bool swap_recall(struct mm *mm)
+{
+	u32 nr_swap = atomic32_load_acquire(&mm->nr_swap);
+	bool recalled = false;
+
+	for (u32 type = 0; type < nr_swap; type++)
+		recalled |= swap_change_state(&mm->swap[type], SWAP_LEAVING, SWAP_ON);
+	return recalled;
 }
 
 /*
  * A faulter may still hold a stale entry of the device and look at its slot word, so the tables of a device that has
  * left stay, and its type is not used again, until the mm ends; only the device itself is closed.
  */
-void swap_remove(struct swap_info *si)
+bool swap_remove(struct swap_info *si)
 {
-	must(atomic32_read(&si->state) != SWAP_ON);
-	swap_set_state(si, SWAP_OFF);
-	si->dev->ops->close(si->dev);
+	struct swap_device *dev = si->dev;
+
+	if (!swap_change_state(si, SWAP_LEAVING, SWAP_OFF))
+		return false;
 	si->dev = NULL;
+	dev->ops->close(dev);
+	return true;
 }
 
 void swap_destroy(struct mm *mm)

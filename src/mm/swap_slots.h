@@ -88,10 +88,20 @@ bool swap_is_tight(struct mm *mm);
 /* Takes the device in use. 0, -ENOSPC (too many were added), -ENOMEM; on error the device stays the caller's. */
 int must_check swap_add(struct mm *mm, struct swap_device *dev);
 
-/* Stops and resumes the handing out of slots; ends a device that has no slot in use. Context: swap_lock held. */
+/* The first of that name that is on. Context: swap_lock held. */
 struct swap_info *swap_find(struct mm *mm, const char *name);
-void swap_set_state(struct swap_info *si, enum swap_state state);
-void swap_remove(struct swap_info *si);
+
+/*
+ * Stops and resumes the handing out of slots. False: the state was not `from`, and stays. Full barrier. LEAVING begins
+ * with the swap_lock held.
+ */
+bool swap_change_state(struct swap_info *si, enum swap_state from, enum swap_state to);
+
+/* Closes a device that is LEAVING and has no slot in use; false: it was recalled. Context: swap_lock held. */
+bool must_check swap_remove(struct swap_info *si);
+
+/* Before somebody is out of memory: devices that are LEAVING hand out slots again. False: there is none. */
+bool must_check swap_recall(struct mm *mm);
 
 /* Closes all devices and frees the tables. No other thread uses the mm. */
 void swap_destroy(struct mm *mm);

@@ -17,6 +17,8 @@
 #define WEIR_ENV_TREE "WEIR_TREE"
 /* Device specifications, one a line, e.g. "zram:algo=lz4"; the first is used first. */
 #define WEIR_ENV_SWAP "WEIR_SWAP"
+/* Path of the list of devices (tree/swaps.h), as WEIR_ENV_TREE; where it is not reached, WEIR_ENV_SWAP counts. */
+#define WEIR_ENV_SWAPS "WEIR_SWAPS"
 #define WEIR_ENV_WRITEBACK "WEIR_WRITEBACK" /* swap_writeback_parse(); absent: the defaults */
 #define WEIR_ENV_FAULTS "WEIR_FAULTS" /* "thread": faults by message; else by signal */
 /*

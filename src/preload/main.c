@@ -9,12 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/os.h"
 #include "base/parse.h"
 #include "base/print.h"
+#include "base/spares.h"
 #include "base/syscall.h"
 #include "fault/gate.h"
 #include "fault/hold.h"
@@ -23,6 +25,7 @@
 #include "fault/thread.h"
 #include "mm/fork.h"
 #include "mm/reclaim.h"
+#include "preload/devices.h"
 #include "preload/env.h"
 #include "preload/mm.h"
 #include "preload/mm_internal.h"
@@ -36,7 +39,7 @@
 
 _Static_assert(SHIM_WINDOW == NET_WINDOW, "the net's filter knows the window by its address");
 
-enum { STATUS_CANNOT = 125 };
+enum { STATUS_CANNOT = 125, SPARES = 16, SPARES_LIMIT_MIN = 256 };
 
 enum state { STATE_NEW, STATE_STARTING, STATE_OFF, STATE_ON };
 
@@ -216,6 +219,7 @@ static void fork_child(void)
 	ret = tree_fork_child(&the_mm);
 	if (ret)
 		refuse(ret, "fork");
+	devices_fork_child(&the_mm);
 	ret = mm_fork_child(&the_mm, &child_stats);
 	trace_forked(the_mm.stats);
 	if (!ret && by_thread() && mm_is_adopted(&the_mm))
@@ -300,6 +304,28 @@ static void on_sigsys(int sig, siginfo_t *info, void *ucontext)
 	net_chain(sig, info, ucontext);
 }
 
+/* Where devices that come later are to be: above the program's own limit, where that can be. */
+static void guard_spares(u64 nofile)
+{
+	static bool there; /* of an adoption that failed later on */
+	int fds[SPARES];
+	struct rlimit limit;
+	u32 nr;
+
+	/* A program that has few needs them itself. */
+	if (there || signals_in_vfork_child() || sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit) ||
+	    (!nofile && limit.rlim_cur < SPARES_LIMIT_MIN))
+		return;
+	there = true;
+	nr = spares_open(SPARES, nofile, fds);
+	for (u32 i = 0; i < nr; i++) {
+		if (net_guard(fds[i]))
+			sys1(SYS_close, fds[i]);
+		else
+			spares_keep(fds[i], true);
+	}
+}
+
 /* What devices work with is theirs from here on: the program may have closed it, and may no longer. */
 static int guard_devices(struct mm *mm)
 {
@@ -311,8 +337,10 @@ static int guard_devices(struct mm *mm)
 		int nr = dev ? swap_device_begin(dev, forked, fds) : 0;
 
 		ret = nr < 0 ? nr : 0;
-		for (int i = 0; !ret && i < nr; i++)
+		for (int i = 0; !ret && i < nr; i++) {
 			ret = net_guard(fds[i]);
+			spares_keep(fds[i], false);
+		}
 	}
 	return ret;
 }
@@ -327,6 +355,8 @@ static int arm_net(struct mm *mm)
 		return ret;
 	nofile = os_nofile_raise();
 	ret = guard_devices(mm);
+	if (!ret && devices_may_change())
+		guard_spares(nofile);
 	if (!ret)
 		ret = quiesce_park();
 	if (!ret) {
@@ -353,6 +383,8 @@ static int on_adopt(struct mm *mm)
 		ret = fault_threads_start(&fault_threads, mm, NULL);
 	if (!ret)
 		ret = stress_start();
+	if (!ret)
+		devices_start(mm);
 	if (!ret)
 		trace_adopted();
 	return ret;
@@ -441,64 +473,13 @@ static int env_stress(void)
 	return (int)rate;
 }
 
-/* Cuts the next line off *specs; false: there is none. */
-static bool next_spec(const char **specs, char *spec, size_t size)
+static void open_swap(struct mm *mm, struct run_counters *counters)
 {
-	size_t len = strcspn(*specs, "\n");
-
-	if (!len || len >= size)
-		return false;
-	memcpy(spec, *specs, len);
-	spec[len] = '\0';
-	*specs += len + ((*specs)[len] != '\0');
-	return true;
-}
-
-static struct swap_device *open_device(struct mm *mm, const char *spec, const struct swap_writeback *writeback,
-				       struct run_counters *counters, struct swap_device *lower)
-{
-	struct swap_device_config cfg;
-	struct swap_device *dev = NULL;
 	char err[160];
-	int ret = swap_device_parse(spec, &cfg, err, sizeof(err));
+	int ret = devices_open(mm, counters, err, sizeof(err));
 
 	if (ret)
 		give_up(err, ret);
-	if (!cfg.size)
-		cfg.size = mm_default_swap_bytes(mm);
-	cfg.times = &counters->times;
-	cfg.lower = lower;
-	cfg.recompress = writeback->recompress;
-	cfg.lower_counts = &counters->lower;
-	ret = swap_device_open(&cfg, &dev);
-	if (ret)
-		give_up(ret == -EOPNOTSUPP ? "this processor has no AES for the swap device's crypt; say crypt=off" :
-					     "the swap device cannot be opened",
-			ret);
-	return dev;
-}
-
-/* In the order of the list, but that zram, the first, has the second below it. */
-static void open_swap(struct mm *mm, const struct swap_writeback *writeback, struct run_counters *counters)
-{
-	const char *specs = getenv(WEIR_ENV_SWAP);
-	char spec[4 * SWAP_TEXT_SIZE], next[4 * SWAP_TEXT_SIZE];
-	bool tiered;
-	int ret = 0;
-
-	if (!specs || !specs[0])
-		specs = "zram";
-	tiered = !writeback->off && !strncmp(specs, "zram", 4);
-	while (!ret && next_spec(&specs, spec, sizeof(spec))) {
-		struct swap_device *lower = NULL;
-
-		if (tiered && next_spec(&specs, next, sizeof(next)))
-			lower = open_device(mm, next, writeback, counters, NULL);
-		tiered = false;
-		ret = mm_swapon(mm, open_device(mm, spec, writeback, counters, lower));
-	}
-	if (ret || specs[0])
-		give_up("the swap devices cannot be opened", ret ? ret : -EINVAL);
 }
 
 static void start(u64 memory, u64 resident)
@@ -544,7 +525,7 @@ static void start(u64 memory, u64 resident)
 	if (ret)
 		give_up("the window cannot be reserved: too little address space (ulimit -v), or its place is taken",
 			ret);
-	open_swap(&the_mm, &writeback, counters);
+	open_swap(&the_mm, counters);
 	limit_end();
 	stress_init(&the_mm, env_stress());
 	trace_init(getenv(WEIR_ENV_TRACE));

@@ -8,6 +8,7 @@
 #include "base/syscall.h"
 #include "fault/gate.h"
 #include "mm/budget.h"
+#include "preload/devices.h"
 #include "preload/quiesce.h"
 #include "preload/signals.h"
 #include "sync/thread.h"
@@ -137,6 +138,15 @@ static bool settle_some(struct mm *mm)
 	return nr != 0;
 }
 
+/* Not while somebody forks. */
+static void start_devices(struct mm *mm)
+{
+	u32 shard = gate_enter(&core_gate);
+
+	devices_start(mm);
+	gate_leave(&core_gate, shard);
+}
+
 static void watcher_main(void *arg)
 {
 	struct mm *mm = arg;
@@ -145,7 +155,8 @@ static void watcher_main(void *arg)
 	for (;;) {
 		u32 seen = atomic32_load_acquire(&m->slot->wake);
 		struct pool_request request = pool_request_take(m);
-		u64 now = inherited() ? sync_clock_ns() : 0;
+		bool late = devices_are_late(mm);
+		u64 now = inherited() || late ? sync_clock_ns() : 0;
 
 		if (request.trim)
 			serve_trim(mm);
@@ -153,7 +164,11 @@ static void watcher_main(void *arg)
 			serve_give(mm, request.give);
 		if (request.trim || request.give)
 			continue;
-		if (!inherited())
+		if (late && now >= tree.settle_ns)
+			start_devices(mm);
+		else if (late && !inherited())
+			pool_request_wait(m, seen, tree.settle_ns - now);
+		else if (!inherited())
 			pool_request_wait(m, seen, IDLE_NS);
 		else if (now < tree.settle_ns)
 			pool_request_wait(m, seen, tree.settle_ns - now);
@@ -272,6 +287,8 @@ static bool tree_more(struct mm *mm, u32 nr, enum budget_patience patience)
 
 		if (atomic32_read(&tree.giving) && atomic32_read(&tree.giving) == sync_thread_id())
 			return false;
+		if (patience == BUDGET_LAST && devices_recall())
+			return true;
 		mask = signals_lock(&tree.lock);
 		got = more_locked(mm, nr, patience, &due);
 		signals_unlock(&tree.lock, mask);
@@ -328,8 +345,11 @@ int tree_fork_child(struct mm *mm)
 	return ret;
 }
 
+/* In a tree the watcher starts the thread for devices a little later: most children execute a program, or end. */
 void tree_fork_child_end(struct mm *mm)
 {
 	if (tree.member.pool && (mm_is_adopted(mm) || inherited()))
 		watch(mm);
+	if (!tree.watched && mm_is_adopted(mm))
+		devices_start(mm);
 }

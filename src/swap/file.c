@@ -16,6 +16,7 @@
 #include "base/assert.h"
 #include "base/os.h"
 #include "base/print.h"
+#include "base/spares.h"
 #include "base/syscall.h"
 #include "swap/counters.h"
 #include "swap/file_backing.h"
@@ -455,7 +456,7 @@ static void file_close(struct swap_device *dev)
 	space_close(&f->space);
 	uring_pool_close(&f->rings);
 	if (f->backing.fd >= 0)
-		sys1(SYS_close, f->backing.fd);
+		spares_close(f->backing.fd);
 	slot_table_destroy(&f->table);
 	os_unreserve(f->batches, BATCHES * sizeof(*f->batches));
 	os_unreserve(f->bounces, BOUNCES * PAGE_SIZE);

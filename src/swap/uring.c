@@ -13,6 +13,7 @@
 
 #include "base/assert.h"
 #include "base/os.h"
+#include "base/spares.h"
 #include "base/syscall.h"
 
 #ifndef IORING_SETUP_COOP_TASKRUN /* 5.19 */
@@ -123,7 +124,7 @@ void uring_pool_close(struct uring_pool *pool)
 	for (u32 i = 0; i < pool->nr; i++) {
 		ring_unmap(&pool->rings[i]);
 		if (pool->rings[i].fd >= 0)
-			sys1(SYS_close, pool->rings[i].fd);
+			spares_close(pool->rings[i].fd);
 	}
 }
 
@@ -146,7 +147,7 @@ u32 uring_pool_begin(struct uring_pool *pool, bool anew, int *fds)
 		if ((anew || !r->ready) && ring_open(r)) {
 			atomic32_set(&pool->refused, 1);
 			if (r->fd >= 0)
-				sys1(SYS_close, r->fd);
+				spares_close(r->fd);
 			r->fd = -1;
 			break;
 		}
