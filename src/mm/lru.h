@@ -5,8 +5,9 @@
  * The hardware's accessed bits are out of reach, so a page's age is how many pages have come in since it did. The
  * clock counts them, pages resident plus pages ever freed, in ticks of 1/128 of the limit: each PTE has the tick of
  * its arrival, or of its leaving, as a stamp of eight bits. A full memory is then about 128 ticks deep, whatever its
- * size. A page that is wanted back before a memory's worth of others has come in is hot: its age counts an eighth (the
- * idea of ARC's and S3-FIFO's ghost queues).
+ * size. A page that is wanted back before three eighths of a memory's worth of others have come in is hot: its age
+ * counts a 64th (the idea of ARC's and S3-FIFO's ghost queues; both figures are the best of those tried, by the hit
+ * rates in docs/benchmarks.md).
  *
  * Whatever takes a right away from pages interrupts every processor that runs the program, once a call. So reclaim
  * goes through the address space by page tables (512 pages), which stand in a FIFO queue, and takes from each the
@@ -27,7 +28,8 @@
 
 enum {
 	LRU_CLOCK_DEPTH = 128, /* ticks of a memory's worth of pages */
-	LRU_HOT_SHIFT = 3,
+	LRU_HOT_SHIFT = 6,
+	LRU_HOT_TICKS = LRU_CLOCK_DEPTH * 3 / 8, /* away for less, it comes back hot */
 	LRU_RECENT = LRU_CLOCK_DEPTH / 16, /* ticks within which a neighbour belongs to the same stream */
 };
 
@@ -57,7 +59,7 @@ static inline u32 lru_age(u8 now, u64 pte)
 /* The marks of its age for a page that comes in; `old` is its PTE while it was out. */
 static inline u64 lru_arrival(u8 now, u64 old)
 {
-	bool hot = pte_is_swap(old) && lru_ticks(now, old) < LRU_CLOCK_DEPTH;
+	bool hot = pte_is_swap(old) && lru_ticks(now, old) < LRU_HOT_TICKS;
 
 	return pte_with_stamp(hot ? PTE_HOT : 0, now);
 }
