@@ -47,3 +47,4 @@ const struct verb bench_workload = { .name = "bench workload", .parses_itself = 
 const struct verb bench_phases = { .name = "bench phases", .parses_itself = true, .function = refuse };
 const struct verb bench_hitrate = { .name = "bench hitrate", .parses_itself = true, .function = refuse };
 const struct verb bench_device = { .name = "bench device", .parses_itself = true, .function = refuse };
+const struct verb bench_scale = { .name = "bench scale", .parses_itself = true, .function = refuse };

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""weir bench workload, phases, hitrate and device in small: what they print, and that the kernel's side leaves
+"""weir bench workload, phases, hitrate, device and scale in small: what they print, and that the kernel's side leaves
 no trace.
 
 usage: test_bench.py WEIR
@@ -212,7 +212,18 @@ def test_hitrate():
     expect('text', run.returncode == 0 and run.stdout.count('\nzipf ') == 6 and 'goal' in run.stdout)
 
 
-# ---- the kernel's side ----
+def test_scale():
+    run = weir('scale', '--size=64M', '--rounds=1', '--seconds=100ms', '--threads=2', '--json')
+    expect('scale', run.returncode == 0)
+    rows = json.loads(run.stdout)['results']
+    expect('rows', [(r['phase'], r['threads']) for r in rows] ==
+           [(phase, n) for phase in ('seq-read', 'rand-read') for n in (1, 2)])
+    for r in rows:
+        expect(f'{r}', r['accesses_per_s'] > 0 and (r['ratio'] == 1 if r['threads'] == 1 else r['ratio'] > 0))
+    run = weir('scale', '--size=64M', '--rounds=1', '--seconds=100ms', '--threads=1')
+    expect('text', run.returncode == 0 and run.stdout.count('\n') == 4 and 'rand-read' in run.stdout)
+    expect_error('unknown swap device', 'scale', '--swap=tape')
+
 
 def test_device():
     small = ('device', '--size=1M', '--rounds=2', '--threads=2', '--reads=50')
@@ -233,6 +244,8 @@ def test_device():
     expect_error('zam', 'device', '--swap=zam')
     expect_error('fourth', 'device', f'--swap=file:{directory}/fourth')
 
+
+# ---- the kernel's side ----
 
 def kernel_is_missing():
     """Why, or nothing."""
@@ -361,6 +374,7 @@ def main():
     test_unprivileged()
     test_hitrate()
     test_device()
+    test_scale()
     missing = kernel_is_missing()
     if missing:
         print(f"skipped: the kernel's side: {missing}")

@@ -10,3 +10,4 @@ extern const struct verb bench_workload;
 extern const struct verb bench_phases;
 extern const struct verb bench_hitrate;
 extern const struct verb bench_device;
+extern const struct verb bench_scale;

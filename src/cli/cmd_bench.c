@@ -4,7 +4,8 @@
 #include "cli/bench.h"
 
 static const struct verb *const benches[] = { &bench_swapin, &bench_losers,  &bench_workload,
-					      &bench_phases, &bench_hitrate, &bench_device };
+					      &bench_phases, &bench_hitrate, &bench_device,
+					      &bench_scale };
 
 static int bench_main(int argc, char **argv)
 {
@@ -17,20 +18,21 @@ static int bench_main(int argc, char **argv)
 		}
 	}
 	return cli_error(CLI_USAGE, "bench",
-			 "say which: weir bench swapin, losers, workload, phases, hitrate or device, with --help "
-			 "for its options");
+			 "say which: weir bench swapin, losers, workload, phases, hitrate, device or scale, with "
+			 "--help for its options");
 }
 
 const struct verb verb_bench = {
 	.name = "bench",
 	.help = "measure swap-in, weir against the kernel's zram, and the choice of the pages that leave",
-	.synopsis = "swapin|losers|workload|phases|hitrate|device [OPTIONS]",
+	.synopsis = "swapin|losers|workload|phases|hitrate|device|scale [OPTIONS]",
 	.details = "swapin    everything is swapped in again, by each of the designs\n"
 		   "losers    what it costs to lose a race for a page, by the ways to relax\n"
 		   "workload  a working set larger than memory, in nine ways, under weir and under the kernel\n"
 		   "phases    that workload alone, in whatever memory there is\n"
 		   "hitrate   the pages that weir keeps, against exact LRU and FIFO on the same trace\n"
 		   "device    a swap device by itself and with its filters, against fio\n"
+		   "scale     throughput of swap-in by 1 to all processors' threads\n"
 		   "`weir bench NAME --help` lists the options.\n",
 	.usage_status = CLI_USAGE,
 	.parses_itself = true,
