@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Time per page of zram's write, read and discard over the pages of a real file, with the bare library calls on the
- * same pages beside them: all taken turn by turn in one run, medians over the rounds. And the store's loss.
+ * same pages beside them: all taken turn by turn in one run, medians over the rounds. And the store's loss, full, and
+ * when nine pages of ten have gone, before and after compaction.
  *
  *   bench_zram FILE [MiB [ROUNDS]]
  */
@@ -166,6 +167,40 @@ static void report(struct bench *b, int rounds, const struct swap_device_stats *
 	}
 }
 
+static double device_mib(struct bench *b, u64 *data)
+{
+	struct swap_device_stats s;
+
+	b->dev->ops->stats(b->dev, &s);
+	*data = s.compr_data_size;
+	return (double)s.mem_used_total / (1 << 20);
+}
+
+/* Nine of ten go, at random; then what is left is moved together, as often as there is something to move. */
+static void bench_compact(struct bench *b)
+{
+	u64 seed = 1, data, moved = 0, start;
+	u32 slots[SWAP_BATCH_MAX], nr, freed;
+	double before, after;
+
+	device_write(b);
+	for (u32 i = 0; i < b->nr_pages; i++) {
+		seed = seed * 6364136223846793005u + 1442695040888963407u;
+		if ((seed >> 33) % 10)
+			b->dev->ops->discard(b->dev, i);
+	}
+	before = device_mib(b, &data);
+	start = sync_clock_ns();
+	while ((nr = b->dev->ops->sparse(b->dev, slots, SWAP_BATCH_MAX)) > 0)
+		moved += b->dev->ops->compact(b->dev, slots, nr, &freed);
+	start = sync_clock_ns() - start;
+	after = device_mib(b, &data);
+	printf("  a tenth left, %.2f MiB: in %.2f MiB, compacted in %.2f MiB; %llu moves, %.2f us each\n",
+	       (double)data / (1 << 20), before, after, (unsigned long long)moved,
+	       moved ? (double)start / 1000 / (double)moved : 0);
+	device_discard(b);
+}
+
 static void bench_run(const char *spec, const char *pages, u32 nr_pages, int rounds)
 {
 	static struct bench b;
@@ -176,7 +211,7 @@ static void bench_run(const char *spec, const char *pages, u32 nr_pages, int rou
 	if (swap_device_parse(spec, &cfg, err, sizeof(err)) != 0)
 		die(err);
 	cfg.size = (u64)nr_pages * PAGE_SIZE;
-	b = (struct bench){ .spec = spec, .zstd = cfg.algo == ZCOMP_ZSTD, .level = cfg.level, .pages = pages };
+	b = (struct bench){ .spec = spec, .zstd = cfg.algo != ZCOMP_LZ4, .level = cfg.level, .pages = pages };
 	b.nr_pages = nr_pages;
 	b.results = malloc((size_t)nr_pages * PAGE_SIZE);
 	b.lens = calloc(nr_pages, sizeof(int));
@@ -184,6 +219,10 @@ static void bench_run(const char *spec, const char *pages, u32 nr_pages, int rou
 	b.dstate = ZSTD_createDCtx();
 	if (!b.results || !b.lens || !b.state || !b.dstate || swap_device_open(&cfg, &b.dev) != 0)
 		die("no memory");
+	/* Twice: the first pages may be samples for a dictionary, which is made here. */
+	device_write(&b);
+	(void)b.dev->ops->sparse(b.dev, NULL, 0);
+	device_discard(&b);
 	device_write(&b);
 	b.dev->ops->stats(b.dev, &full);
 	device_discard(&b);
@@ -191,6 +230,7 @@ static void bench_run(const char *spec, const char *pages, u32 nr_pages, int rou
 	for (int round = 0; round < rounds; round++)
 		bench_round(&b, round);
 	report(&b, rounds, &full);
+	bench_compact(&b);
 	b.dev->ops->close(b.dev);
 	free(b.results);
 	free(b.lens);
@@ -218,6 +258,7 @@ int main(int argc, char **argv)
 	bench_run("zram:algo=lz4", pages, nr_pages, rounds);
 	bench_run("zram:algo=zstd,level=1", pages, nr_pages, rounds);
 	bench_run("zram:algo=zstd,level=3", pages, nr_pages, rounds);
+	bench_run("zram:algo=zstd:dict,level=3", pages, nr_pages, rounds);
 	free(pages);
 	return 0;
 }

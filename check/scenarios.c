@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mm/budget.h"
+#include "mm/compact.h"
 #include "mm/demote.h"
 #include "mm/fault.h"
 #include "mm/fork.h"
@@ -311,6 +312,12 @@ static void demote(void *arg)
 {
 	(void)arg;
 	(void)demote_run(&world->mm, 0);
+}
+
+static void compact(void *arg)
+{
+	(void)arg;
+	(void)compact_run(&world->mm);
 }
 
 static void kswapd(void *arg)
@@ -704,6 +711,9 @@ const struct scenario scenarios[] = {
 	{ .name = "demote-swapoff", .help = "a slot goes down, and swapoff",
 	  .world = { .nr_slots = 1, .nr_devices = 2, .discard = true, .demotes = true }, .setup = setup_swapped,
 	  .thread = { { "demote", demote }, { "swapoff", swapoff_0 } } },
+	{ .name = "compact", .help = "a slot's data moves while its page is wanted, written to, and leaves again",
+	  .world = { .nr_slots = 1, .nr_devices = 1, .discard = true, .compacts = true }, .setup = setup_swapped,
+	  .thread = { STORE_0, EVICT_0, { "compact", compact } } },
 	{ .name = "frames", .help = "three evictors, two runs of frames",
 	  .world = { .nr_slots = 4, .nr_devices = 1, .discard = true, .frames_matter = true },
 	  .setup = setup_three_present,

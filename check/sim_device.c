@@ -123,12 +123,11 @@ static u32 sim_coldest(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr)
 }
 
 /* Data that moves is read at one time and found in its new place at another. */
-static u32 sim_demote(struct swap_device *dev, const u32 *slots, u32 nr, bool urgent)
+static u32 sim_move(struct swap_device *dev, const char *what, const u32 *slots, u32 nr)
 {
 	struct sim_device *d = device_of(dev);
 	u32 moved = 0;
 
-	(void)urgent;
 	for (u32 i = 0; i < nr; i++) {
 		struct content data;
 		bool full;
@@ -136,13 +135,30 @@ static u32 sim_demote(struct swap_device *dev, const u32 *slots, u32 nr, bool ur
 		slot_begin(d, slots[i], true, NULL);
 		data = d->slot[slots[i]];
 		full = d->full[slots[i]];
-		trace_slot("demote", d, slots[i], NULL);
+		trace_slot(what, d, slots[i], NULL);
 		slot_end(d, slots[i], true, NULL);
 		d->slot[slots[i]] = data;
 		d->full[slots[i]] = full;
 		moved += full;
 	}
 	return moved;
+}
+
+static u32 sim_demote(struct swap_device *dev, const u32 *slots, u32 nr, bool urgent)
+{
+	(void)urgent;
+	return sim_move(dev, "demote", slots, nr);
+}
+
+static u32 sim_sparse(struct swap_device *dev, u32 *slots, u32 nr)
+{
+	return sim_coldest(dev, 0, slots, nr);
+}
+
+static u32 sim_compact(struct swap_device *dev, const u32 *slots, u32 nr, u32 *nr_pages)
+{
+	*nr_pages = 0;
+	return sim_move(dev, "compact", slots, nr);
 }
 
 static bool sim_is_below(struct swap_device *dev, u32 slot)
@@ -179,6 +195,8 @@ static const struct swap_device_ops sim_ops = {
 	.coldest = sim_coldest,
 	.demote = sim_demote,
 	.is_below = sim_is_below,
+	.sparse = sim_sparse,
+	.compact = sim_compact,
 	.close = sim_close,
 };
 
@@ -190,7 +208,7 @@ void sim_device_init(struct sim_device *d, const char *name, const struct world_
 		.name = name,
 		.prio = SWAP_PRIO_DEFAULT,
 		.flags = (cfg->asynchronous ? 0u : SWAP_SYNCHRONOUS_IO) | (cfg->discard ? SWAP_DISCARD : 0u) |
-			 (cfg->demotes ? SWAP_DEMOTES : 0u),
+			 (cfg->demotes ? SWAP_DEMOTES : 0u) | (cfg->compacts ? SWAP_COMPACTS : 0u),
 		.nr_slots = cfg->nr_slots,
 	};
 	must(cfg->nr_slots <= WORLD_SLOTS_MAX);

@@ -55,6 +55,7 @@ static const char *const mutation_names[NR_MUTATIONS] = {
 	[MUTATE_FORK_UNMANAGED] = "fork unmanaged",
 	[MUTATE_FORK_RUNNING] = "fork running",
 	[MUTATE_DEMOTE_UNPINNED] = "demote unpinned",
+	[MUTATE_COMPACT_UNPINNED] = "compact unpinned",
 };
 
 /* One search; they are tried from the shortest on. */

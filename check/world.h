@@ -57,6 +57,7 @@ struct world_config {
 	u32 nr_devices;
 	bool discard; /* SWAP_DISCARD */
 	bool demotes; /* SWAP_DEMOTES */
+	bool compacts; /* SWAP_COMPACTS */
 	bool asynchronous; /* not SWAP_SYNCHRONOUS_IO: batches, and the swap cache */
 	enum vm_method method;
 	bool budget_matters; /* it is tight: its word and the queue of pages are shared state like any other */

@@ -150,6 +150,8 @@ struct weir_stats {
 	 */
 	uint64_t pages_vanished, moves_unreported;
 	uint64_t fault_time_ns, fault_p50_ns, fault_p99_ns, fault_max_ns;
+	uint64_t pages_compacted; /* whose copies were moved together in the compressed store */
+	uint64_t compact_freed; /* bytes of the store that this has emptied */
 };
 
 /* Thread-safe; callable from a signal handler. */

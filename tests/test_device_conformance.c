@@ -401,7 +401,7 @@ static void test_bad_specs(void)
 		{ "zram:algp=lz4", "zram: unknown option \"algp\" (known: algo, level, size, " COMMON_OPTIONS ")" },
 		{ "zram:", "zram: unknown option \"\" (known: algo, level, size, " COMMON_OPTIONS ")" },
 		{ "zram:size=1M,", "zram: unknown option \"\" (known: algo, level, size, " COMMON_OPTIONS ")" },
-		{ "zram:algo=gzip", "zram: algo=gzip: expected lz4 or zstd" },
+		{ "zram:algo=gzip", "zram: algo=gzip: expected lz4 or zstd or zstd:dict" },
 		{ "zram:level=99", "zram: level=99: expected 1 to 19" },
 		{ "zram:algo=zstd,level=0", "zram: level=0: expected 1 to 19" },
 		{ "zram:level=x", "zram: level=x: expected 1 to 19" },
@@ -459,7 +459,7 @@ static void test_bad_configs(void)
 	cfg.level = 20;
 	expect_eq(swap_device_open(&cfg, &dev), -EINVAL);
 	cfg.level = 0;
-	cfg.algo = (enum zcomp_algo)2;
+	cfg.algo = (enum zcomp_algo)3;
 	expect_eq(swap_device_open(&cfg, &dev), -EINVAL);
 	cfg.algo = ZCOMP_LZ4;
 	cfg.driver = "tape";

@@ -909,6 +909,76 @@ static void test_locked_pages_stay(void)
 	teardown();
 }
 
+enum { THINNED = REGION_PAGES / 2, EACH = 8 /* of so many pages one is kept */ };
+
+static struct atomic32 thinned_stop;
+static u64 *thinned;
+
+static u64 thin_word(u32 page, u32 word)
+{
+	return page * 2654435761u + word / 8;
+}
+
+static void thin_verify(u32 page)
+{
+	for (u32 w = 0; w < WORDS; w++)
+		expect_eq(thinned[page * WORDS + w], thin_word(page, w));
+}
+
+static void *thin_reader(void *arg)
+{
+	u64 seed = (u64)(uintptr_t)arg;
+
+	while (!atomic32_read(&thinned_stop))
+		thin_verify((u32)(test_random(&seed) % (THINNED / EACH / 4)) * EACH);
+	return NULL;
+}
+
+/* After a mass of pages was freed the store's memory goes back, while the rest is read, and its slots stay what they
+ * are. */
+static void test_what_is_left_in_the_store_moves_together(void)
+{
+	pthread_t reader;
+	struct swap_device_stats dev;
+	struct weir_stats s;
+	u64 full;
+
+	setup("zram");
+	thinned = map_pages(THINNED);
+	for (u32 p = 0; p < THINNED; p++) {
+		for (u32 w = 0; w < WORDS; w++)
+			thinned[p * WORDS + w] = thin_word(p, w);
+	}
+	mm_pageout(&mm, vpn_of(thinned), THINNED);
+	mm.swap[0].dev->ops->stats(mm.swap[0].dev, &dev);
+	full = dev.mem_used_total;
+	expect_eq(mm_adopt(&mm), 0);
+	for (u32 p = 0; p < THINNED; p++) {
+		if (p % EACH)
+			mm_drop(&mm, vpn_of(thinned + p * WORDS), 1);
+	}
+	expect_eq(pthread_create(&reader, NULL, thin_reader, (void *)(uintptr_t)3), 0);
+	/* The background thread does it by itself; a tenth of a second each. */
+	for (u32 tries = 0; tries < 600; tries++) {
+		mm.swap[0].dev->ops->stats(mm.swap[0].dev, &dev);
+		if (dev.mem_used_total < full / 4)
+			break;
+		usleep(100000);
+	}
+	atomic32_set(&thinned_stop, 1);
+	pthread_join(reader, NULL);
+	atomic32_set(&thinned_stop, 0);
+	for (u32 p = 0; p < THINNED; p += EACH)
+		thin_verify(p);
+	mm_stats_sum(&stats, &s);
+	printf("# store %llu KiB full, %llu KiB compacted: %llu moves freed %llu KiB\n", (unsigned long long)full >> 10,
+	       (unsigned long long)dev.mem_used_total >> 10, (unsigned long long)s.pages_compacted,
+	       (unsigned long long)s.compact_freed >> 10);
+	expect(dev.mem_used_total < full / 4);
+	expect(s.pages_compacted > 0 && s.compact_freed > 0);
+	teardown();
+}
+
 static void run_all(void)
 {
 	static const char *const methods[] = { "auto", "move", "copy" }, *const policies[] = { "direct", "cached" };
@@ -942,6 +1012,7 @@ static void run_all(void)
 	run_test(test_threads_verify_every_page_of_a_slow_device);
 	run_test(test_the_background_thread_gets_help);
 	run_test(test_threads_map_and_unmap_under_reclaim);
+	run_test(test_what_is_left_in_the_store_moves_together);
 	run_test(test_moved_pages_keep_their_contents);
 	run_test(test_a_move_of_what_is_not_one_mapping_is_refused);
 	run_test(test_locked_pages_stay);

@@ -25,7 +25,7 @@ static void test_levels(void)
 	expect(zcomp_level_is_valid(ZCOMP_ZSTD, 19));
 	expect(!zcomp_level_is_valid(ZCOMP_ZSTD, 20));
 	expect(!zcomp_level_is_valid(ZCOMP_ZSTD, -1));
-	expect(!zcomp_level_is_valid((enum zcomp_algo)2, 0));
+	expect(!zcomp_level_is_valid((enum zcomp_algo)3, 0));
 	for (int algo = 0; zcomp_algos[algo]; algo++) {
 		for (int level = 0; level <= 19; level++) {
 			struct zcomp *z = open_zcomp((enum zcomp_algo)algo, level);
@@ -166,11 +166,120 @@ static void test_sleepers_are_woken(void)
 	zcomp_close(z);
 }
 
+/* What pages of text compress to, all together; object 0 is kept. */
+static u64 compress_all(struct zcomp *z, u32 nr, u8 *first, u32 *first_len)
+{
+	struct zcomp_stream *s = zcomp_stream_get(z);
+	u64 bytes = 0;
+
+	for (u32 i = 0; i < nr; i++) {
+		u32 len;
+
+		page_make(page, PAGE_TEXT, i);
+		len = zcomp_compress(z, s, page);
+		expect(len > 0);
+		expect_eq(zcomp_decompress(z, s->result, len, back), 0);
+		expect(memcmp(page, back, PAGE_SIZE) == 0);
+		if (!i) {
+			memcpy(first, s->result, len);
+			*first_len = len;
+		}
+		bytes += len;
+	}
+	zcomp_stream_put(z, s);
+	return bytes;
+}
+
+static struct zcomp *dict_zcomp;
+static struct atomic32 dict_stop;
+
+static void *dict_thread(void *arg)
+{
+	static _Thread_local u8 want[PAGE_SIZE], have[PAGE_SIZE];
+
+	for (u64 i = 0; !atomic32_read(&dict_stop); i++) {
+		struct zcomp_stream *s = zcomp_stream_get(dict_zcomp);
+		u32 len;
+
+		page_make(want, PAGE_TEXT, i);
+		len = zcomp_compress(dict_zcomp, s, want);
+		expect(len > 0);
+		expect_eq(zcomp_decompress(dict_zcomp, s->result, len, have), 0);
+		expect(memcmp(want, have, PAGE_SIZE) == 0);
+		zcomp_stream_put(dict_zcomp, s);
+	}
+	return arg;
+}
+
+/* Made while others compress; what was compressed before it can still be read, and pages are smaller. */
+static void test_dictionary(void)
+{
+	enum { NR = 4200 };
+	static u8 old[ZCOMP_RESULT_MAX], now[ZCOMP_RESULT_MAX];
+	static struct page_limit account;
+	struct swap_memory memory = page_limit_hooks(&account);
+	struct zcomp *z = open_zcomp(ZCOMP_ZSTD_DICT, 0);
+	u32 old_len, now_len;
+	u64 plain, with, sampling;
+	pthread_t thread;
+
+	zcomp_set_memory(z, &memory);
+	expect_eq(zcomp_nr_pages(z), 0);
+	zcomp_train(z);
+	plain = compress_all(z, NR, old, &old_len);
+	sampling = zcomp_nr_pages(z);
+	expect(sampling > 0 && sampling == atomic64_read(&account.charged));
+	dict_zcomp = z;
+	expect_eq(pthread_create(&thread, NULL, dict_thread, NULL), 0);
+	zcomp_train(z);
+	zcomp_train(z);
+	with = compress_all(z, NR, now, &now_len);
+	atomic32_set(&dict_stop, 1);
+	pthread_join(thread, NULL);
+	printf("%llu bytes a page, %llu with a dictionary; %llu pages while sampling, then %llu\n",
+	       (unsigned long long)plain / NR, (unsigned long long)with / NR, (unsigned long long)sampling,
+	       (unsigned long long)zcomp_nr_pages(z));
+	expect(with < plain);
+	expect(zcomp_nr_pages(z) < sampling / 4 && zcomp_nr_pages(z) == atomic64_read(&account.charged));
+	page_make(page, PAGE_TEXT, 0);
+	expect_eq(zcomp_decompress(z, old, old_len, back), 0);
+	expect(memcmp(page, back, PAGE_SIZE) == 0);
+	expect(now_len < old_len);
+	zcomp_close(z);
+	expect_eq(atomic64_read(&account.charged), 0);
+}
+
+/* Where there is no memory for it, pages are compressed without. */
+static void test_no_memory_for_a_dictionary(void)
+{
+	enum { NR = 4200 };
+	static u8 object[ZCOMP_RESULT_MAX];
+	static struct page_limit account;
+	struct swap_memory memory = page_limit_hooks(&account);
+	struct zcomp *z = open_zcomp(ZCOMP_ZSTD_DICT, 0);
+	u32 len;
+	u64 plain;
+
+	atomic64_set(&account.limit, 100);
+	zcomp_set_memory(z, &memory);
+	plain = compress_all(z, NR, object, &len);
+	atomic64_set(&account.limit, UINT64_MAX);
+	zcomp_train(z);
+	expect_eq(compress_all(z, NR, object, &len), plain);
+	expect_eq(zcomp_nr_pages(z), 0);
+	/* One that says it has been compressed with a dictionary is damaged. */
+	object[0] = 1;
+	expect_eq(zcomp_decompress(z, object, len, back), -EIO);
+	zcomp_close(z);
+}
+
 int main(void)
 {
 	run_test(test_levels);
 	run_test(test_damaged_input);
 	run_test(test_more_users_than_streams);
 	run_test(test_sleepers_are_woken);
+	run_test(test_dictionary);
+	run_test(test_no_memory_for_a_dictionary);
 	return 0;
 }

@@ -2,7 +2,10 @@
 /* What is zram's own: the kinds of slots, what each costs, damage told from data, memory given back. */
 #include "swap/zram.h"
 
+#include <pthread.h>
+
 #include "device_pages.h"
+#include "sync/lock.h"
 
 static struct page_limit account;
 static u8 page[PAGE_SIZE], back[PAGE_SIZE];
@@ -135,7 +138,7 @@ static void test_every_level(void)
 
 static void test_damage_is_told(void)
 {
-	static const char *const specs[] = { "zram", "zram:algo=zstd" };
+	static const char *const specs[] = { "zram", "zram:algo=zstd", "zram:algo=zstd:dict" };
 
 	for (size_t s = 0; s < ARRAY_SIZE(specs); s++) {
 		struct swap_device *dev = device_open(specs[s], NR_PAGE_KINDS + 1, &account);
@@ -175,6 +178,138 @@ static void test_memory_goes_back(void)
 	}
 	expect(stats_of(dev).mem_used_max > NR / 5 * PAGE_SIZE);
 	device_close(dev);
+}
+
+/* Slots in use move as the core has it done: asked for, pinned, moved. */
+static u32 compact_once(struct swap_device *dev, u64 *freed)
+{
+	u32 slots[SWAP_BATCH_MAX], nr = dev->ops->sparse(dev, slots, ARRAY_SIZE(slots)), nr_pages, moved;
+
+	expect(nr <= ARRAY_SIZE(slots));
+	moved = dev->ops->compact(dev, slots, nr, &nr_pages);
+	expect(moved <= nr);
+	*freed += nr_pages;
+	return moved;
+}
+
+static void test_compaction(const char *spec, bool filtered)
+{
+	enum { NR = 20000 };
+	static bool kept[NR];
+	struct swap_device *dev = device_open(spec, NR, &account);
+	u64 seed = 6, full, before, freed = 0, after;
+	u32 moved = 0, nr_kept = 0, now;
+
+	for (u32 i = 0; i < NR; i++)
+		write_page(dev, i, i % NR_PAGE_KINDS, i);
+	full = atomic64_read(&account.charged);
+	expect_eq(compact_once(dev, &freed), 0);
+	for (u32 i = 0; i < NR; i++) {
+		kept[i] = test_random(&seed) % 10 == 0;
+		nr_kept += kept[i];
+		if (!kept[i])
+			dev->ops->discard(dev, i);
+	}
+	before = atomic64_read(&account.charged);
+	for (now = 1; now; moved += now)
+		now = compact_once(dev, &freed);
+	after = atomic64_read(&account.charged);
+	printf("%s: 10 %% of %.1f MiB in %.1f MiB, compacted %.1f MiB by %u moves of %u slots\n", spec,
+	       (double)full / 256, (double)before / 256, (double)after / 256, moved, nr_kept);
+	expect(moved > 0 && moved <= 2 * nr_kept);
+	expect(after <= full / 10 + full / 50 + 64);
+	expect(before - after <= freed + 64);
+	for (u32 i = 0; i < NR; i++) {
+		if (kept[i])
+			verify_page(dev, i, i % NR_PAGE_KINDS, i);
+	}
+	if (filtered)
+		dev->ops->close(dev);
+	else
+		device_close(dev);
+}
+
+static void test_compaction_alone(void)
+{
+	test_compaction("zram", false);
+	test_compaction("zram:algo=zstd", false);
+}
+
+static void test_compaction_filtered(void)
+{
+	test_compaction("zram:checksum=on,stats=on", true);
+}
+
+/* Threads that write, read and discard slots of their own, and one that compacts: pins are stood in for by locks. */
+enum { BUSY_SLOTS = 12000, BUSY_THREADS = 2, BUSY_STEPS = 60000 };
+
+static struct swap_device *busy_dev;
+static struct mutex busy_pin[BUSY_SLOTS];
+static u32 busy_version[BUSY_SLOTS]; /* 0: empty; under the slot's pin */
+static struct atomic32 busy_left;
+
+static void busy_step(u64 *seed, u8 *want, u8 *got, bool shrink)
+{
+	u32 slot = (u32)(test_random(seed) % BUSY_SLOTS);
+
+	mutex_lock(&busy_pin[slot]);
+	if (busy_version[slot]) {
+		page_make(want, slot % NR_PAGE_KINDS, busy_version[slot]);
+		expect_eq(busy_dev->ops->read(busy_dev, slot, got), 0);
+		expect(memcmp(want, got, PAGE_SIZE) == 0);
+		busy_dev->ops->discard(busy_dev, slot);
+		busy_version[slot] = 0;
+	} else if (!shrink || test_random(seed) % 16 == 0) {
+		busy_version[slot] = 1 + (u32)(test_random(seed) % 1000);
+		page_make(want, slot % NR_PAGE_KINDS, busy_version[slot]);
+		expect_eq(busy_dev->ops->write(busy_dev, slot, want), 0);
+	}
+	mutex_unlock(&busy_pin[slot]);
+}
+
+static void *busy_thread(void *arg)
+{
+	static _Thread_local u8 want[PAGE_SIZE], got[PAGE_SIZE];
+	u64 seed = (u64)(uintptr_t)arg;
+
+	/* It fills, and thins out, by turns. */
+	for (u32 n = 0; n < BUSY_STEPS; n++)
+		busy_step(&seed, want, got, n / (BUSY_STEPS / 4) % 2);
+	atomic32_add_return(&busy_left, -1u);
+	return NULL;
+}
+
+static u32 busy_compact(void)
+{
+	u32 slots[SWAP_BATCH_MAX], nr = busy_dev->ops->sparse(busy_dev, slots, ARRAY_SIZE(slots)), pinned = 0, freed;
+	u32 moved;
+
+	for (u32 i = 0; i < nr; i++) {
+		if (mutex_trylock(&busy_pin[slots[i]]))
+			slots[pinned++] = slots[i];
+	}
+	moved = busy_dev->ops->compact(busy_dev, slots, pinned, &freed);
+	for (u32 i = 0; i < pinned; i++)
+		mutex_unlock(&busy_pin[slots[i]]);
+	return moved;
+}
+
+static void test_compaction_beside_others(void)
+{
+	pthread_t threads[BUSY_THREADS];
+	u64 moved = 0;
+
+	busy_dev = device_open("zram", BUSY_SLOTS, &account);
+	atomic32_set(&busy_left, BUSY_THREADS);
+	for (uintptr_t i = 0; i < BUSY_THREADS; i++)
+		expect_eq(pthread_create(&threads[i], NULL, busy_thread, (void *)(i + 21)), 0);
+	while (atomic32_read(&busy_left))
+		moved += busy_compact();
+	for (u32 i = 0; i < BUSY_THREADS; i++)
+		pthread_join(threads[i], NULL);
+	printf("%llu moves beside %u steps\n", (unsigned long long)moved, BUSY_THREADS * BUSY_STEPS);
+	expect(moved > 0);
+	device_close(busy_dev);
 }
 
 static void test_refused_write_keeps_the_old(void)
@@ -227,6 +362,9 @@ int main(void)
 	run_test(test_every_level);
 	run_test(test_damage_is_told);
 	run_test(test_memory_goes_back);
+	run_test(test_compaction_alone);
+	run_test(test_compaction_filtered);
+	run_test(test_compaction_beside_others);
 	run_test(test_refused_write_keeps_the_old);
 	run_test(test_metadata_per_page);
 	return 0;

@@ -314,7 +314,7 @@ static void test_loss_is_small(void)
 	pool_close(pool);
 }
 
-/* How much of what is freed at random goes back: objects do not move, so it is less than all. */
+/* How much of what is freed at random goes back without compaction: less than all. */
 static void test_random_drain(void)
 {
 	enum { NR = 40000 };
@@ -342,6 +342,92 @@ static void test_random_drain(void)
 	}
 	expect_eq(bytes, 0);
 	expect(atomic64_read(&account.charged) <= 64);
+	pool_close(pool);
+}
+
+/* A pass over all objects, as whoever owns them makes it; returns how many have moved. */
+static u32 compact(struct zs_pool *pool, struct object *objects, u32 nr, u64 *nr_pages)
+{
+	u32 moved = 0;
+
+	for (u32 i = 0; i < nr; i++) {
+		struct zs_handle old = objects[i].handle, new;
+
+		if (!objects[i].size || !zs_is_sparse(pool, old) || !zs_alloc_fuller(pool, old, &new))
+			continue;
+		memcpy(zs_map(pool, new), zs_map(pool, old), objects[i].size);
+		objects[i].handle = new;
+		*nr_pages += zs_free(pool, old);
+		moved++;
+	}
+	return moved;
+}
+
+/* After most was freed at random: what is left moves together, and nearly all of the rest goes back. */
+static void test_compaction(void)
+{
+	enum { NR = 40000 };
+	static struct object objects[NR];
+
+	for (u32 percent = 10; percent <= 90; percent += 40) {
+		struct zs_pool *pool = pool_open(NR, UINT64_MAX);
+		u64 seed = percent, bytes = 0, before, emptied = 0, gain;
+		u32 moved = 0, passes = 0, now;
+
+		for (u32 i = 0; i < NR; i++) {
+			objects[i].size = realistic_size(&seed);
+			expect_eq(zs_alloc(pool, objects[i].size, &objects[i].handle), 0);
+			object_fill(pool, &objects[i], i);
+		}
+		for (u32 i = 0; i < NR; i++) {
+			if (test_random(&seed) % 100 < percent) {
+				zs_free(pool, objects[i].handle);
+				objects[i].size = 0;
+			}
+			bytes += objects[i].size;
+		}
+		before = atomic64_read(&account.charged);
+		gain = zs_compactable_pages(pool);
+		do {
+			now = compact(pool, objects, NR, &emptied);
+			moved += now;
+			passes++;
+			pool_check(pool);
+		} while (now);
+		printf("%u %% freed: %.1f MiB in %.1f MiB, compacted %.1f MiB: %u moves, %u passes\n", percent,
+		       (double)bytes / (1 << 20), (double)before / 256, (double)atomic64_read(&account.charged) / 256,
+		       moved, passes);
+		expect(passes < 20);
+		/* A class's partly carved zspage may be left beside another. */
+		expect(zs_compactable_pages(pool) <= gain / 20);
+		expect(emptied + gain / 20 >= gain);
+		expect(pool_loss(pool, bytes) < 0.12);
+		for (u32 i = 0; i < NR; i++) {
+			if (objects[i].size)
+				object_verify(pool, &objects[i], i);
+		}
+		pool_close(pool);
+	}
+}
+
+/* What was never a handle, or is one no longer, is no object that should move. */
+static void test_sparse_is_a_hint(void)
+{
+	struct zs_pool *pool = pool_open(1000, UINT64_MAX);
+	struct zs_handle handles[100];
+	u64 seed = 5;
+
+	for (u32 i = 0; i < ARRAY_SIZE(handles); i++)
+		expect_eq(zs_alloc(pool, 100, &handles[i]), 0);
+	for (u32 i = 0; i < 10000; i++) {
+		struct zs_handle any = { test_random(&seed) >> test_random(&seed) % 64 };
+
+		expect(!zs_is_sparse(pool, any));
+	}
+	for (u32 i = 0; i < ARRAY_SIZE(handles); i++)
+		zs_free(pool, handles[i]);
+	for (u32 i = 0; i < ARRAY_SIZE(handles); i++)
+		expect(!zs_is_sparse(pool, handles[i]));
 	pool_close(pool);
 }
 
@@ -413,6 +499,8 @@ int main(void)
 	run_test(test_batch_of_many);
 	run_test(test_loss_is_small);
 	run_test(test_random_drain);
+	run_test(test_compaction);
+	run_test(test_sparse_is_a_hint);
 	run_test(test_soak_at_the_limit);
 	run_test(test_threads);
 	return 0;

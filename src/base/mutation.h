@@ -42,6 +42,7 @@ enum mutation {
 	MUTATE_FORK_UNMANAGED, /* a child's absent pages are not faults */
 	MUTATE_FORK_RUNNING, /* fork does not wait for the background reclaimer */
 	MUTATE_DEMOTE_UNPINNED, /* a slot goes to the lower device while others use it */
+	MUTATE_COMPACT_UNPINNED, /* a slot's data moves within the store while others use it */
 	NR_MUTATIONS,
 };
 

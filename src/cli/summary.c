@@ -83,6 +83,9 @@ static void record_pages(struct record *record, const struct weir_stats *stats)
 	record_number(record, RECORD_COUNT, "pin_waits", "pin waits", stats->pin_waits);
 	record_number(record, RECORD_COUNT, "reclaim_direct", "reclaim in faults", stats->reclaim_direct);
 	record_number(record, RECORD_COUNT, "reclaim_background", "reclaim in background", stats->reclaim_background);
+	record_number(record, RECORD_COUNT, "pages_compacted", "pages compacted", stats->pages_compacted)->quiet = true;
+	record_number(record, RECORD_SIZE, "compact_freed_bytes", "freed by compaction", stats->compact_freed)
+		->quiet = true;
 	record_number(record, RECORD_COUNT, "read_errors", "read errors", stats->read_errors)->quiet = true;
 	record_number(record, RECORD_COUNT, "write_errors", "write errors", stats->write_errors)->quiet = true;
 	record_number(record, RECORD_COUNT, "pages_vanished", "pages that vanished", stats->pages_vanished)

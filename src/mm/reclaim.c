@@ -6,6 +6,7 @@
 #include "base/mutation.h"
 #include "mm/area.h"
 #include "mm/budget.h"
+#include "mm/compact.h"
 #include "mm/demote.h"
 #include "mm/fault.h"
 #include "mm/frames.h"
@@ -640,9 +641,10 @@ static void kswapd_main(void *arg)
 	u32 progress = 0, runs = 0, seen;
 
 	while (!kthread_should_stop(&k->kthread, &k->kthread.wake, &seen)) {
-		bool stuck = false;
+		bool stuck = false, compacted;
 
 		readahead_behind(mm);
+		compacted = compact_run(mm) > 0;
 		if (budget_free(mm) < budget_high(mm)) {
 			if (budget_more(mm, budget_high(mm), BUDGET_NOW))
 				continue;
@@ -655,6 +657,8 @@ static void kswapd_main(void *arg)
 			}
 			stuck = true;
 		}
+		if (compacted)
+			continue;
 		runs = 0;
 		atomic32_set(&k->kthread.asleep, 1);
 		atomic_full_barrier(); /* asleep is seen by whoever charges after this look at the budget */

@@ -134,6 +134,8 @@ void mm_stats_sum(const struct mm_stats *stats, struct weir_stats *out)
 		.read_errors = counter_sum(stats, STAT_READ_ERROR),
 		.write_errors = counter_sum(stats, STAT_WRITE_ERROR),
 		.pages_vanished = counter_sum(stats, STAT_PAGES_VANISHED),
+		.pages_compacted = counter_sum(stats, STAT_PAGES_COMPACTED),
+		.compact_freed = pages_to_bytes(counter_sum(stats, STAT_COMPACT_FREED)),
 		.moves_unreported = atomic64_read(&stats->moves_unreported),
 	};
 	sum_fault_times(stats, out);

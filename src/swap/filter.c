@@ -92,6 +92,20 @@ void filter_place(struct swap_device *dev, u32 slot, struct swap_place *place)
 	swap_device_place(filter_of(dev)->below, slot, place);
 }
 
+u32 filter_sparse(struct swap_device *dev, u32 *slots, u32 nr)
+{
+	struct swap_device *below = filter_of(dev)->below;
+
+	return below->ops->sparse(below, slots, nr);
+}
+
+u32 filter_compact(struct swap_device *dev, const u32 *slots, u32 nr, u32 *nr_pages)
+{
+	struct swap_device *below = filter_of(dev)->below;
+
+	return below->ops->compact(below, slots, nr, nr_pages);
+}
+
 int filter_begin(struct swap_device *dev, bool forked, int *fds)
 {
 	return swap_device_begin(filter_of(dev)->below, forked, fds);

@@ -50,6 +50,8 @@ u32 filter_coldest(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr);
 u32 filter_demote(struct swap_device *dev, const u32 *slots, u32 nr, bool urgent);
 bool filter_is_below(struct swap_device *dev, u32 slot);
 void filter_place(struct swap_device *dev, u32 slot, struct swap_place *place);
+u32 filter_sparse(struct swap_device *dev, u32 *slots, u32 nr);
+u32 filter_compact(struct swap_device *dev, const u32 *slots, u32 nr, u32 *nr_pages);
 int filter_begin(struct swap_device *dev, bool forked, int *fds);
 int filter_fork_begin(struct swap_device *dev);
 void filter_fork_parent(struct swap_device *dev, int pid);
@@ -58,7 +60,8 @@ int filter_fork_child(struct swap_device *dev);
 /* Rows that the ops of every filter have: what concerns the device below alone. */
 #define FILTER_PASSES_ON                                                                                               \
 	.coldest = filter_coldest, .demote = filter_demote, .is_below = filter_is_below, .begin = filter_begin,        \
-	.fork_begin = filter_fork_begin, .fork_parent = filter_fork_parent, .place = filter_place
+	.sparse = filter_sparse, .compact = filter_compact, .fork_begin = filter_fork_begin,                           \
+	.fork_parent = filter_fork_parent, .place = filter_place
 
 /* Closes what is below and gives the charges back; the filter's own memory is still to be freed. */
 void filter_close(struct swap_filter *f);

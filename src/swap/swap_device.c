@@ -46,7 +46,7 @@ struct option {
 	}
 
 static const struct option zram_options[] = {
-	{ "algo", OPTION_ALGO, 0, 0, offsetof(struct swap_device_config, algo), "lz4 or zstd" },
+	{ "algo", OPTION_ALGO, 0, 0, offsetof(struct swap_device_config, algo), "lz4, zstd or zstd:dict" },
 	{ "level", OPTION_INT, 1, 19, offsetof(struct swap_device_config, level),
 	  "zstd: higher compresses more; lz4: higher is faster" },
 	OPTION_SIZE_ROW,

@@ -19,6 +19,7 @@ enum swap_device_flags {
 	SWAP_SYNCHRONOUS_IO = 1 << 0, /* read completes in the caller, at memory speed: the swap cache may be skipped */
 	SWAP_DISCARD = 1 << 1, /* discard frees something: the core calls it when the last user of a slot goes */
 	SWAP_DEMOTES = 1 << 2, /* it has a lower device, and coldest, demote and is_below */
+	SWAP_COMPACTS = 1 << 3, /* it has sparse and compact */
 };
 
 /*
@@ -94,6 +95,14 @@ struct swap_device_ops {
 	 * at a place where it is not. NULL: at slot * PAGE_SIZE.
 	 */
 	void (*place)(struct swap_device *dev, u32 slot, struct swap_place *place);
+	/*
+	 * SWAP_COMPACTS. sparse: where much of the device's memory has nothing in it, up to `nr` slots whose data is to
+	 * move, so that memory goes back; a hint. compact: moves data of slots that the caller has pinned, at most
+	 * SWAP_BATCH_MAX; returns how many have moved, and in *nr_pages how many pages have become empty. One thread at
+	 * a time calls the two, in the background: sparse may do other work of the device's first, some 50 ms once.
+	 */
+	u32 (*sparse)(struct swap_device *dev, u32 *slots, u32 nr);
+	u32 (*compact)(struct swap_device *dev, const u32 *slots, u32 nr, u32 *nr_pages);
 	/*
 	 * Memory is about to be managed: nothing has been written, and from here on the program cannot close the
 	 * descriptors that the device works with. It opens again what has been closed, and tells them all; `forked`:
@@ -179,7 +188,7 @@ static inline void swap_device_write_pages(struct swap_device *dev, struct swap_
 }
 
 /* Parsed form of a specification such as "zram:algo=zstd,level=3". */
-enum zcomp_algo { ZCOMP_LZ4, ZCOMP_ZSTD };
+enum zcomp_algo { ZCOMP_LZ4, ZCOMP_ZSTD, ZCOMP_ZSTD_DICT };
 
 /* No size was given to a driver that has one of its own: all that there is. Never a size itself. */
 #define SWAP_SIZE_ALL ((u64)4 << 40)

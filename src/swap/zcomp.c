@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/os.h"
 #include "swap/pages.h"
+#include "swap/zcomp_dict.h"
 #include "sync/wait.h"
 
 enum {
@@ -33,6 +34,7 @@ struct zcomp_pool {
 struct zcomp {
 	const struct zcomp_ops *ops;
 	int level;
+	struct zcomp_dict *dict; /* NULL: the algorithm has none */
 	void *mem; /* states and result buffers of all streams */
 	size_t mem_bytes;
 	struct zcomp_pool compress;
@@ -43,6 +45,7 @@ struct zcomp {
 const struct zcomp_ops *const zcomp_algos[] = {
 	[ZCOMP_LZ4] = &zcomp_lz4,
 	[ZCOMP_ZSTD] = &zcomp_zstd,
+	[ZCOMP_ZSTD_DICT] = &zcomp_zstd_dict,
 	NULL,
 };
 
@@ -149,6 +152,8 @@ static bool zcomp_init_streams(struct zcomp *z, u32 nr, size_t compress_bytes, s
 		stream->result = mem_cut(&mem, ZCOMP_RESULT_MAX);
 		if (!stream->state)
 			return false;
+		if (z->dict)
+			zcomp_dict_attach(stream->state, z->dict);
 		z->compress.nr_streams = i + 1;
 		atomic64_fetch_or(&z->compress.word, stream_bit(i));
 	}
@@ -158,10 +163,23 @@ static bool zcomp_init_streams(struct zcomp *z, u32 nr, size_t compress_bytes, s
 		stream->state = z->ops->decompress_init(mem_cut(&mem, decompress_bytes), decompress_bytes);
 		if (!stream->state)
 			return false;
+		if (z->dict)
+			zcomp_dict_attach(stream->state, z->dict);
 		z->decompress.nr_streams = i + 1;
 		atomic64_fetch_or(&z->decompress.word, stream_bit(i));
 	}
 	return true;
+}
+
+static bool there_and_back(struct zcomp *z, char *pages)
+{
+	struct zcomp_stream *stream = zcomp_stream_get(z);
+	u32 len = zcomp_compress(z, stream, pages);
+	bool passed = len > 0 && zcomp_decompress(z, stream->result, len, pages + PAGE_SIZE) == 0 &&
+		      memcmp(pages, pages + PAGE_SIZE, PAGE_SIZE) == 0;
+
+	zcomp_stream_put(z, stream);
+	return passed;
 }
 
 /*
@@ -171,19 +189,17 @@ static bool zcomp_init_streams(struct zcomp *z, u32 nr, size_t compress_bytes, s
 static bool zcomp_self_test(struct zcomp *z)
 {
 	char *pages = os_reserve(2 * PAGE_SIZE);
-	struct zcomp_stream *stream;
-	u32 len;
 	bool passed;
 
 	if (!pages)
 		return false;
 	for (u32 i = 0; i < PAGE_SIZE; i++)
 		pages[i] = (char)(i % 97 + i / 512);
-	stream = zcomp_stream_get(z);
-	len = zcomp_compress(z, stream, pages);
-	passed = len > 0 && zcomp_decompress(z, stream->result, len, pages + PAGE_SIZE) == 0 &&
-		 memcmp(pages, pages + PAGE_SIZE, PAGE_SIZE) == 0;
-	zcomp_stream_put(z, stream);
+	passed = there_and_back(z, pages);
+	if (z->dict) {
+		passed = passed && zcomp_dict_begin_test(z->dict) && there_and_back(z, pages);
+		zcomp_dict_end_test(z->dict);
+	}
 	os_unreserve(pages, 2 * PAGE_SIZE);
 	return passed;
 }
@@ -200,6 +216,10 @@ int zcomp_open(enum zcomp_algo algo, int level, struct zcomp **out)
 	nr = nr < STREAMS_MIN ? STREAMS_MIN : nr > STREAMS_MAX ? STREAMS_MAX : nr;
 	z->ops = zcomp_algos[algo];
 	z->level = level ? level : z->ops->level_default;
+	if (z->ops->has_dict && zcomp_dict_open(z->level, &z->dict)) {
+		zcomp_close(z);
+		return -ENOMEM;
+	}
 	compress_bytes = z->ops->compress_state_bytes(z->level);
 	decompress_bytes = z->ops->decompress_state_bytes();
 	z->mem_bytes = nr * (ALIGN_UP(compress_bytes, STATE_ALIGN) + ALIGN_UP(decompress_bytes, STATE_ALIGN) +
@@ -217,8 +237,26 @@ int zcomp_open(enum zcomp_algo algo, int level, struct zcomp **out)
 	return 0;
 }
 
+void zcomp_set_memory(struct zcomp *z, const struct swap_memory *memory)
+{
+	if (z->dict)
+		zcomp_dict_set_memory(z->dict, memory);
+}
+
+u64 zcomp_nr_pages(const struct zcomp *z)
+{
+	return z->dict ? zcomp_dict_nr_pages(z->dict) : 0;
+}
+
+void zcomp_train(struct zcomp *z)
+{
+	if (z->dict)
+		(void)zcomp_dict_train(z->dict);
+}
+
 void zcomp_close(struct zcomp *z)
 {
+	zcomp_dict_close(z->dict);
 	os_unreserve(z->mem, z->mem_bytes);
 	os_unreserve(z, sizeof(*z));
 }

@@ -21,6 +21,7 @@ enum { ZCOMP_RESULT_MAX = (int)PAGE_SIZE / 8 * 7 };
 struct zcomp_ops {
 	const char *name;
 	int level_min, level_max, level_default;
+	bool has_dict; /* its states are zcomp_dict.h's */
 	size_t (*compress_state_bytes)(int level);
 	size_t (*decompress_state_bytes)(void);
 	/* Prepare a state once; what they return is passed to the functions below. NULL: it does not work. */
@@ -34,6 +35,7 @@ struct zcomp_ops {
 
 extern const struct zcomp_ops zcomp_lz4;
 extern const struct zcomp_ops zcomp_zstd;
+extern const struct zcomp_ops zcomp_zstd_dict;
 extern const struct zcomp_ops *const zcomp_algos[]; /* by enum zcomp_algo; NULL-ended */
 
 struct zcomp_stream {
@@ -49,6 +51,14 @@ bool zcomp_level_is_valid(enum zcomp_algo algo, int level);
 /* 0, -ENOMEM, or -EIO: the library fails its self test. Not from a signal handler; the other functions may be. */
 int must_check zcomp_open(enum zcomp_algo algo, int level, struct zcomp **out);
 void zcomp_close(struct zcomp *z);
+
+/*
+ * Of algorithms with a dictionary: whom its memory is charged to, before the first page; how much that is just now; and
+ * making it, by a background thread, one at a time, once enough pages have been compressed (zcomp_dict.h).
+ */
+void zcomp_set_memory(struct zcomp *z, const struct swap_memory *memory);
+u64 zcomp_nr_pages(const struct zcomp *z);
+void zcomp_train(struct zcomp *z);
 
 /* Context: no lock held, as it may sleep until a stream is free. */
 struct zcomp_stream *zcomp_stream_get(struct zcomp *z);

@@ -78,8 +78,10 @@ struct zram {
 	struct lower *lower; /* NULL: there is none */
 	struct recompress recompress;
 	struct zram_clock clock;
-	struct atomic32 high_water; /* slots that were ever written, with a lower device */
+	struct atomic32 high_water; /* slots that were ever written */
 	u32 hand; /* where coldest() goes on; the demoter's */
+	u32 compact_hand; /* where sparse() goes on; the compactor's, as the next */
+	bool compacting;
 };
 
 /* Pages are looked at as words here, whatever the program keeps in them. */
@@ -209,10 +211,10 @@ static void clock_stamp(struct zram *z, u32 slot, struct zram_slot *s)
 	struct zram_clock *c = &z->clock;
 	u32 high = atomic32_read(&z->high_water);
 
-	if (!z->lower)
-		return;
 	while (slot >= high && !atomic32_cas_acquire(&z->high_water, &high, slot + 1))
 		;
+	if (!z->lower)
+		return;
 	if (atomic32_add_return(&c->writes, 1) >= max_u64(high >> TICK_SHIFT, TICK_WRITES_MIN))
 		clock_tick(c);
 	s->stamp = (u8)atomic32_read(&c->now);
@@ -414,6 +416,71 @@ static int zram_read(struct swap_device *dev, u32 slot, void *page)
 		swap_counter_add(&z->counters, slot, COUNT_FAILED_READS, 1);
 	clock_touch(z, slot, &s);
 	return ret;
+}
+
+/* ---- compaction ---- */
+
+/* A look at so many slots is some hundred microseconds. A round that finds nothing has nothing more to move. */
+enum { COMPACT_LOOKS = 65536, COMPACT_BEGIN_SHIFT = 2, COMPACT_END_SHIFT = 5, COMPACT_PAGES_MIN = 64 };
+
+/* Begins where it would give a quarter of the store back, and ends where it is next to nothing. */
+static bool compact_is_due(struct zram *z)
+{
+	u64 pages = zs_compactable_pages(z->store);
+	struct zs_stats store;
+
+	if (pages < COMPACT_PAGES_MIN) {
+		z->compacting = false;
+		return false;
+	}
+	zs_stats(z->store, &store);
+	z->compacting = pages > store.nr_pages >> (z->compacting ? COMPACT_END_SHIFT : COMPACT_BEGIN_SHIFT);
+	return z->compacting;
+}
+
+/* The objects' places are found by way of the slots: the store need not know whose its objects are. */
+static u32 zram_sparse(struct swap_device *dev, u32 *slots, u32 nr)
+{
+	struct zram *z = zram_of(dev);
+	u32 high = atomic32_read(&z->high_water), looks = high < COMPACT_LOOKS ? high : COMPACT_LOOKS, got = 0;
+
+	zcomp_train(z->zcomp);
+	if (!compact_is_due(z))
+		return 0;
+	for (; looks > 0 && got < nr; looks--) {
+		u32 slot = z->compact_hand < high ? z->compact_hand : 0;
+
+		z->compact_hand = slot + 1;
+		/* Word and tag may be of two objects: then the word is one that the store refuses, or a wrong hint. */
+		if (is_in_store(tag_state(atomic32_read(&z->slots[slot].tag))) &&
+		    zs_is_sparse(z->store, (struct zs_handle){ atomic64_read(&z->slots[slot].word) }))
+			slots[got++] = slot;
+	}
+	return got;
+}
+
+static u32 zram_compact(struct swap_device *dev, const u32 *slots, u32 nr, u32 *nr_pages)
+{
+	struct zram *z = zram_of(dev);
+	u32 moved = 0;
+
+	*nr_pages = 0;
+	for (u32 i = 0; i < nr; i++) {
+		struct zram_slot s = zram_slot(z, slots[i]);
+		struct zs_handle old, new;
+
+		if (!is_in_store(s.state))
+			continue;
+		old = slot_handle(&s);
+		if (!zs_alloc_fuller(z->store, old, &new))
+			continue;
+		memcpy(zs_map(z->store, new), zs_map(z->store, old), s.size);
+		s.word = new.value;
+		zram_set(z, slots[i], &s);
+		*nr_pages += zs_free(z->store, old);
+		moved++;
+	}
+	return moved;
 }
 
 /* ---- the lower device ---- */
@@ -640,8 +707,8 @@ static void zram_stats(struct swap_device *dev, struct swap_device_stats *stats)
 
 	zs_stats(z->store, &store);
 	swap_counters_report(&z->counters, stats);
-	stats->mem_used_total = pages_to_bytes(store.nr_pages);
-	stats->mem_used_max = pages_to_bytes(store.nr_pages_max);
+	stats->mem_used_total = pages_to_bytes(store.nr_pages + zcomp_nr_pages(z->zcomp));
+	stats->mem_used_max = pages_to_bytes(store.nr_pages_max + zcomp_nr_pages(z->zcomp));
 	if (z->lower)
 		lower_report(z->lower, stats);
 }
@@ -666,6 +733,8 @@ static const struct swap_device_ops zram_ops = {
 	.write = zram_write,
 	.discard = zram_discard,
 	.stats = zram_stats,
+	.sparse = zram_sparse,
+	.compact = zram_compact,
 	.close = zram_close,
 };
 
@@ -679,6 +748,8 @@ static const struct swap_device_ops zram_lower_ops = {
 	.demote = zram_demote,
 	.is_below = zram_is_below,
 	.place = zram_place,
+	.sparse = zram_sparse,
+	.compact = zram_compact,
 	.begin = zram_begin,
 	.fork_begin = zram_fork_begin,
 	.fork_parent = zram_fork_parent,
@@ -717,11 +788,13 @@ static int zram_open(const struct swap_device_config *cfg, struct swap_device **
 	z->dev = (struct swap_device){
 		.ops = &zram_ops,
 		.name = zram_driver.name,
-		.flags = SWAP_SYNCHRONOUS_IO | SWAP_DISCARD,
+		.flags = SWAP_SYNCHRONOUS_IO | SWAP_DISCARD | SWAP_COMPACTS,
 		.nr_slots = (u32)(cfg->size >> PAGE_SHIFT),
 	};
 	z->slots = pages_reserve(z->dev.nr_slots * sizeof(*z->slots));
 	ret = z->slots ? zcomp_open(cfg->algo, cfg->level, &z->zcomp) : -ENOMEM;
+	if (!ret)
+		zcomp_set_memory(z->zcomp, &z->dev.memory);
 	if (!ret)
 		ret = zs_create(z->dev.nr_slots, &z->dev.memory, &z->store);
 	if (!ret)
@@ -736,7 +809,7 @@ static int zram_open(const struct swap_device_config *cfg, struct swap_device **
 
 const struct swap_driver zram_driver = {
 	.name = "zram",
-	.help = "compressed memory: algo=lz4|zstd, level=1..19, size=SIZE",
+	.help = "compressed memory: algo=lz4|zstd|zstd:dict, level=1..19, size=SIZE",
 	.open = zram_open,
 };
 

@@ -12,6 +12,9 @@
  * come first; a new one is carved off behind the last, and the pages that it is the first to touch are charged then.
  * A zspage is opened only when no other of its class has a place, so at most one per class is partly carved.
  *
+ * Compaction moves objects from sparse zspages to fuller ones, so that the sparse run empty. Who owns an object is not
+ * known here: the pool's user finds those that should move, and moves them.
+ *
  * Locks: pool->trim_lock, then one class->lock at a time. The charge hook is called under a class lock; memory is
  * released under trim_lock alone.
  */
@@ -68,6 +71,7 @@ struct zs_class {
 
 	struct mutex lock;
 	u32 nr_zspages; /* ever used: they have a state; those above have none and count as vacant */
+	u32 nr_idle; /* of these, vacant and empty ones, and those on their way from empty to vacant */
 	u32 partial[NR_PARTIAL]; /* list heads */
 	u32 empty;
 	u32 vacant;
@@ -259,6 +263,7 @@ static int class_open_zspage_locked(struct zs_pool *pool, struct zs_class *class
 		return ret;
 	if (!is_new) {
 		*no = stack_pop_locked(class, &class->vacant);
+		class->nr_idle--;
 		return 0;
 	}
 	*no = class->nr_zspages++;
@@ -281,6 +286,7 @@ static int class_get_zspage_locked(struct zs_pool *pool, struct zs_class *class,
 	ret = nr_pages ? page_account_charge(&pool->account, nr_pages) : 0;
 	if (!ret && *no == class->empty) {
 		stack_pop_locked(class, &class->empty);
+		class->nr_idle--;
 		atomic64_fetch_sub(&pool->nr_empty_pages, class_zspage_pages(class, *no));
 	}
 	return ret;
@@ -427,18 +433,21 @@ static struct zs_class *zs_class_of(struct zs_pool *pool, struct zs_handle handl
 	return &pool->classes[handle_class(handle)];
 }
 
-void zs_free(struct zs_pool *pool, struct zs_handle handle)
+u32 zs_free(struct zs_pool *pool, struct zs_handle handle)
 {
 	struct zs_class *class = zs_class_of(pool, handle);
-	u32 no = handle_zspage(handle);
+	u32 no = handle_zspage(handle), emptied = 0;
 
 	mutex_lock(&class->lock);
 	if (zspage_give_object_locked(class, no, handle_obj(handle))) {
 		stack_push_locked(class, &class->empty, no);
-		atomic64_fetch_add(&pool->nr_empty_pages, class_zspage_pages(class, no));
+		class->nr_idle++;
+		emptied = class_zspage_pages(class, no);
+		atomic64_fetch_add(&pool->nr_empty_pages, emptied);
 	}
 	mutex_unlock(&class->lock);
 	zs_trim_if_needed(pool);
+	return emptied;
 }
 
 void *zs_map(const struct zs_pool *pool, struct zs_handle handle)
@@ -450,6 +459,86 @@ void *zs_map(const struct zs_pool *pool, struct zs_handle handle)
 	must(handle_zspage(handle) < class->nr_zspages_max);
 	must(handle_obj(handle) < class->nr_objs);
 	return class_zspage_addr(class, handle_zspage(handle)) + (size_t)handle_obj(handle) * class->size;
+}
+
+/*
+ * Compaction. An object goes to a zspage that is at least as full as its own, so the sum of squares of what zspages
+ * hold grows with each, and it ends: with at most one partial zspage in a class.
+ */
+
+/* Of a class's places in use or once used, those that are free; but for a partly carved zspage, which has none yet. */
+static u64 class_nr_free_locked(const struct zs_class *class)
+{
+	return (u64)(class->nr_zspages - class->nr_idle) * class->nr_objs - class->nr_objects;
+}
+
+/* The zspage for an object of zspage `no` to move to, with a place that needs no new page; or none. */
+static u32 class_find_fuller_locked(const struct zs_class *class, u32 no)
+{
+	u32 nr_used = class_zspage(class, no)->nr_used;
+
+	for (int i = NR_PARTIAL - 1; i >= (int)(nr_used * NR_PARTIAL / class->nr_objs); i--) {
+		u32 to = class->partial[i];
+
+		/* Skips two at most, as all but one are carved up. */
+		while (to != ZSPAGE_NONE && (to == no || zspage_next_pages(class, to) > 0))
+			to = class_zspage(class, to)->next;
+		if (to != ZSPAGE_NONE && class_zspage(class, to)->nr_used >= nr_used)
+			return to;
+	}
+	return ZSPAGE_NONE;
+}
+
+static bool class_is_sparse_locked(const struct zs_class *class, u32 no)
+{
+	u32 nr_used;
+
+	if (class->nr_objs == 1 || class_nr_free_locked(class) < class->nr_objs || no >= class->nr_zspages)
+		return false;
+	nr_used = class_zspage(class, no)->nr_used;
+	return nr_used > 0 && nr_used < class->nr_objs && class_find_fuller_locked(class, no) != ZSPAGE_NONE;
+}
+
+bool zs_is_sparse(struct zs_pool *pool, struct zs_handle handle)
+{
+	struct zs_class *class;
+	bool sparse;
+
+	if (handle_class(handle) >= pool->nr_classes)
+		return false;
+	class = &pool->classes[handle_class(handle)];
+	mutex_lock(&class->lock);
+	sparse = class_is_sparse_locked(class, handle_zspage(handle));
+	mutex_unlock(&class->lock);
+	return sparse;
+}
+
+bool zs_alloc_fuller(struct zs_pool *pool, struct zs_handle handle, struct zs_handle *fuller)
+{
+	struct zs_class *class = zs_class_of(pool, handle);
+	u32 no = handle_zspage(handle), to = ZSPAGE_NONE;
+
+	mutex_lock(&class->lock);
+	if (class_is_sparse_locked(class, no))
+		to = class_find_fuller_locked(class, no);
+	if (to != ZSPAGE_NONE)
+		*fuller = handle_make(handle_class(handle), to, zspage_take_object_locked(class, to));
+	mutex_unlock(&class->lock);
+	return to != ZSPAGE_NONE;
+}
+
+u64 zs_compactable_pages(struct zs_pool *pool)
+{
+	u64 nr_pages = 0;
+
+	for (u32 i = 0; i < pool->nr_classes; i++) {
+		struct zs_class *class = &pool->classes[i];
+
+		mutex_lock(&class->lock);
+		nr_pages += class_nr_free_locked(class) / class->nr_objs * class->nr_pages;
+		mutex_unlock(&class->lock);
+	}
+	return nr_pages;
 }
 
 /* Making and ending a pool */
@@ -588,6 +677,7 @@ void zs_stats(struct zs_pool *pool, struct zs_stats *stats)
 struct zs_walk {
 	u64 nr_objects;
 	u64 nr_zspages; /* seen on a list */
+	u64 nr_idle;
 	u64 nr_pages;
 	u64 nr_empty_pages;
 	u64 nr_partly_carved;
@@ -637,6 +727,7 @@ static bool empty_is_valid(const struct zs_class *class, struct zs_walk *walk)
 		zspage = class_zspage(class, no);
 		if (class->nr_objs > 1 && (zspage->nr_used || !zspage->nr_carved || !free_chain_is_valid(class, no)))
 			return false;
+		walk->nr_idle++;
 		walk->nr_pages += class_zspage_pages(class, no);
 		walk->nr_empty_pages += class_zspage_pages(class, no);
 		walk->nr_partly_carved += class->nr_objs > 1 && zspage->nr_carved < class->nr_objs;
@@ -654,6 +745,7 @@ static bool vacant_is_valid(const struct zs_class *class, struct zs_walk *walk)
 		zspage = class_zspage(class, no);
 		if (class->nr_objs > 1 && (zspage->nr_used || zspage->nr_carved || zspage->free != OBJ_NONE))
 			return false;
+		walk->nr_idle++;
 	}
 	return true;
 }
@@ -681,13 +773,14 @@ static bool class_is_valid_locked(struct zs_class *class, struct zs_walk *walk)
 {
 	walk->nr_objects = 0;
 	walk->nr_zspages = 0;
+	walk->nr_idle = 0;
 	walk->nr_partly_carved = 0;
 	for (int i = 0; i < NR_PARTIAL; i++) {
 		if (!partial_is_valid(class, &class->partial[i], walk))
 			return false;
 	}
 	return empty_is_valid(class, walk) && vacant_is_valid(class, walk) && full_is_valid(class, walk) &&
-	       walk->nr_objects == class->nr_objects && walk->nr_partly_carved <= 1;
+	       walk->nr_objects == class->nr_objects && walk->nr_idle == class->nr_idle && walk->nr_partly_carved <= 1;
 }
 
 bool zs_is_valid(struct zs_pool *pool)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A store for compressed pages, after Linux zsmalloc: objects of 1 to 4096 bytes packed by size class, and the memory
- * of emptied places given back to the kernel. It does not move objects, does not know what they hold, and does not
- * count who uses them.
+ * of emptied places given back to the kernel. It does not move objects by itself, does not know what they hold or whose
+ * they are, and does not count who uses them.
  *
  * Objects of a class lie in zspages, runs of 1 to 8 pages; an object may straddle the pages of its run. Each class has
  * its own stretch of a reserved arena, so a run is contiguous in memory and a handle is arithmetic: class, zspage,
@@ -41,10 +41,25 @@ void zs_destroy(struct zs_pool *pool);
 
 /* 0, -ENOMEM: the charge was refused, or -ENOSPC: the arena is full. */
 int must_check zs_alloc(struct zs_pool *pool, u32 size, struct zs_handle *handle);
-void zs_free(struct zs_pool *pool, struct zs_handle handle);
+
+/* Returns how many pages it has left with nothing in them. */
+u32 zs_free(struct zs_pool *pool, struct zs_handle handle);
 
 /* The object's bytes; stays valid until zs_free(). */
 void *zs_map(const struct zs_pool *pool, struct zs_handle handle);
+
+/*
+ * Compaction, by whoever owns the objects: of one that is sparse, take a place in a fuller zspage of its class
+ * (zs_alloc_fuller), copy it there, and free the old place. What is left alone is in zspages that are full, or the only
+ * partial ones of their class.
+ *
+ * zs_is_sparse: should the object move? A hint, for any value that was a handle once, or never.
+ * zs_alloc_fuller: charges nothing; false: there is no such place. The caller owns the object, and both places then.
+ * zs_compactable_pages: how many pages it would empty to move all that should, up to one zspage a class.
+ */
+bool zs_is_sparse(struct zs_pool *pool, struct zs_handle handle);
+bool must_check zs_alloc_fuller(struct zs_pool *pool, struct zs_handle handle, struct zs_handle *fuller);
+u64 zs_compactable_pages(struct zs_pool *pool);
 
 void zs_stats(struct zs_pool *pool, struct zs_stats *stats);
 
