@@ -535,8 +535,13 @@ static void test_who_would_be_out_of_memory_takes_a_leaving_device_back(void)
 	m = map_pages(REGION_PAGES);
 	fill_region(m);
 	expect_eq(swapoff_begin(&mm, 0, &off), 0);
-	expect_region(m); /* each page that comes in needs another to leave */
+	/* Written to, so that none can leave without a slot. */
+	for (u32 i = 0; i < REGION_PAGES; i++) {
+		expect(page_is(m + i * WORDS, i));
+		fill_page(m + i * WORDS, i);
+	}
 	expect_eq(atomic32_read(&mm.swap[0].state), SWAP_ON);
+	expect_region(m);
 	expect_eq(swapoff_step(&mm, &off, 64), -ENOMEM);
 	teardown();
 }
