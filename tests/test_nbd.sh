@@ -224,7 +224,37 @@ kills() {
 	works "after a killed engine" 24M "$device" "$victim" random 40
 }
 
-for part in ${WEIR_NBD_PARTS:-servers refusals restarts severed hang errors kills}; do
+# The engine ends with the device, and the export is free again, though the run goes on.
+taken_off() {
+	local run program number turn
+	serve off memory 128M
+	device=$(unix off),prio=5
+	mkfifo "$tmp/end"
+	timeout 120 "$weir" run --resident 16M -- "$victim" keep 48 <"$tmp/end" >"$tmp/out" 2>"$tmp/err" &
+	run=$!
+	exec 9>"$tmp/end"
+	for ((i = 0; i < 500; i++)); do
+		grep -q filled "$tmp/out" && break
+		sleep 0.02
+	done
+	program=$(children "$run" | tr -d ' ')
+	number=0
+	for turn in first second; do
+		number=$((number + 1)) # none is used twice
+		"$weir" swapon "$program" "$device" 2>"$tmp/said" || fail "swapon, $turn time: $(cat "$tmp/said")"
+		[ -n "$(engines)" ] || fail "swapon, $turn time: no engine"
+		sleep 0.5
+		"$weir" swapon --show "$program" >"$tmp/said"
+		grep -q 'nbd .* [1-9][0-9.]*M  *5$' "$tmp/said" || fail "$turn time: not used: $(cat "$tmp/said")"
+		"$weir" swapoff "$program" "$number" 2>"$tmp/said" || fail "swapoff, $turn time: $(cat "$tmp/said")"
+		no_engine "swapoff, $turn time"
+	done
+	exec 9>&-
+	wait "$run" || fail "what was taken off and on: status $?"
+	ok "taken off while the run goes on, and on again: $(tail -1 "$tmp/out")"
+}
+
+for part in ${WEIR_NBD_PARTS:-servers refusals restarts severed hang errors kills taken_off}; do
 	$part
 done
 no_engine "the end"

@@ -42,17 +42,22 @@ static const char *printable(char *text)
 	return text;
 }
 
-static void show_device(struct target *t, u32 at)
+static bool is_shown(const struct swaps_device *dev)
+{
+	return swaps_state(dev) == SWAPS_ON || swaps_state(dev) == SWAPS_LEAVING;
+}
+
+static void show_device(struct target *t, u32 at, int width)
 {
 	const struct swaps_device *dev = &t->swaps->device[at];
 	struct target_figures f = target_figures(t, at);
 	char name[SWAPS_TEXT], type[16], size[16], used[16];
 
-	if (swaps_state(dev) != SWAPS_ON && swaps_state(dev) != SWAPS_LEAVING)
+	if (!is_shown(dev))
 		return;
 	snprintf(name, sizeof(name), "%.*s", SWAPS_TEXT - 1, dev->name);
 	snprintf(type, sizeof(type), "%.*s", (int)strcspn(name, ":"), name);
-	printf("%-3u %-24s %-6s %8s %8s %6d%s\n", at, printable(name), printable(type),
+	printf("%-3u %-*s %-6s %8s %8s %6d%s\n", at, width, printable(name), printable(type),
 	       f.size ? print_size(size, sizeof(size), pages_to_bytes(f.size)) : "-",
 	       print_size(used, sizeof(used), pages_to_bytes(f.used)), dev->prio,
 	       swaps_state(dev) == SWAPS_LEAVING ? " leaving"
@@ -63,12 +68,19 @@ static void show_device(struct target *t, u32 at)
 static int show_devices(struct target *t)
 {
 	struct target_progress p = target_request(t, SHOW_MS);
+	int width = 4;
 
 	if (p.stopped)
 		fprintf(stderr, "weir: swapon: pid %u is stopped; its figures are old\n", p.a_stopped);
-	printf("%-3s %-24s %-6s %8s %8s %6s\n", "NR", "NAME", "TYPE", "SIZE", "USED", "PRIO");
+	for (u32 i = 0; i < target_nr_devices(t); i++) {
+		const struct swaps_device *dev = &t->swaps->device[i];
+
+		if (is_shown(dev))
+			width = (int)max_u64((u64)width, strnlen(dev->name, SWAPS_TEXT - 1));
+	}
+	printf("%-3s %-*s %-6s %8s %8s %6s\n", "NR", width, "NAME", "TYPE", "SIZE", "USED", "PRIO");
 	for (u32 i = 0; i < target_nr_devices(t); i++)
-		show_device(t, i);
+		show_device(t, i, width);
 	return cli_finish(CLI_OK, "swapon");
 }
 

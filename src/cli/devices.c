@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/engine.h"
+
 enum { SHARE_WAIT_MS = 600, SHARE_STEP_MS = 20 };
 
 int device_parse(struct prepared_device *dev, const char *text, char *err, size_t err_size)
@@ -108,8 +110,8 @@ int device_enlist(const struct prepared_device *dev, struct swaps_device *listed
 		listed->prio = dev->config.prio;
 	listed->size = dev->config.size < SWAP_SIZE_ALL ? dev->config.size : 0;
 	snprintf(listed->name, sizeof(listed->name), "%.15s%s%.238s", dev->driver->name, target[0] ? ":" : "", target);
-	for (int i = 0; i < dev->nr_fds; i++)
+	for (int i = 0; i < (dev->driver->engine ? ENGINE_FDS : dev->nr_fds); i++)
 		listed->kept[i] = dev->kept[i];
-	atomic32_set(&listed->keeper, dev->nr_fds ? dev->keeper : 0);
+	atomic32_set(&listed->keeper, dev->keeper);
 	return device_spec(dev, listed->spec);
 }

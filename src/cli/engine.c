@@ -133,8 +133,8 @@ int engine_start(const struct swap_device_config *cfg, int pool_fd, u32 *engine,
 	} else {
 		ret = read_report(report[0], launch.program, err, err_size);
 		*engine = process_id_pid(ring->engine);
-		fds[0] = launch.fd[FD_RING];
-		fds[1] = ring->space_fd;
+		fds[ENGINE_FD_RING] = launch.fd[FD_RING];
+		fds[ENGINE_FD_SPACE] = ring->space_fd;
 	}
 	close(report[0]);
 	close(launch.fd[FD_COMMAND]);

@@ -16,8 +16,10 @@
 
 #include "base/parse.h"
 #include "base/process.h"
+#include "cli/engine.h"
 #include "cli/holder.h"
 #include "preload/env.h"
+#include "swap/ring.h"
 #include "sync/wait.h"
 
 enum { STEP_MS = 10, RECOVER_MS = 5000 };
@@ -316,6 +318,19 @@ int target_find(struct target *t, const char *name)
 	return found;
 }
 
+/* Whose memory its ring is says what it is. */
+static void retire_engine(u32 engine, int ring_fd)
+{
+	struct ring *ring;
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%u/fd/%d", engine, ring_fd);
+	if (ring_fd < 0 || ring_open(path, &ring))
+		return;
+	atomic32_store_release(&ring->retired, 1);
+	ring_close(ring);
+}
+
 void target_release(const struct swaps_device *dev)
 {
 	u32 keeper = atomic32_read(&dev->keeper);
@@ -326,6 +341,8 @@ void target_release(const struct swaps_device *dev)
 	f = keeper ? fopen(path, "re") : NULL;
 	if (f && fgets(name, sizeof(name), f) && !strcmp(name, "weir-holder\n"))
 		kill((pid_t)keeper, HOLDER_LOOK);
+	else if (f)
+		retire_engine(keeper, dev->kept[ENGINE_FD_RING]);
 	if (f)
 		fclose(f);
 }

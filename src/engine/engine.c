@@ -223,7 +223,7 @@ struct keeper {
 	pthread_t thread;
 };
 
-/* Twice nobody, after the command: a process that has just begun may not have entered yet. */
+/* Twice nobody, after the command or swapoff: a process that has just begun may not have entered yet. */
 static void *keeper_main(void *arg)
 {
 	struct keeper *k = arg;
@@ -232,13 +232,17 @@ static void *keeper_main(void *arg)
 	for (int nobody = 0; nobody < 2;) {
 		bool command_lives = poll(&command, 1, nobody || command.fd < 0 ? 0 : LOOK_MS) <= 0 && command.fd >= 0;
 		u32 members = ring_reap(k->e->ring);
+		bool retired = atomic32_load_acquire(&k->e->ring->retired);
 
 		if (k->backend->tick)
 			k->backend->tick(k->e);
-		if (command_lives)
+		if (command_lives && !retired)
 			continue;
-		command.fd = -1;
-		if (k->pool) {
+		if (!command_lives)
+			command.fd = -1;
+		if (retired) {
+			members += space_is_shared(&k->e->space); /* children that begin have a row before they join */
+		} else if (k->pool) {
 			pool_reap(k->pool, NULL, true);
 			members += pool_sum(k->pool).members;
 		}

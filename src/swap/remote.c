@@ -387,8 +387,10 @@ static void remote_close(struct swap_device *dev)
 
 	if (r->space.shared)
 		space_close(&r->space);
-	if (r->ring)
+	if (r->ring) {
+		ring_leave(r->ring, process_own_id());
 		ring_close(r->ring);
+	}
 	if (r->table.nr_slots)
 		slot_table_destroy(&r->table);
 	page_account_uncharge(&r->account, atomic64_read(&r->account.nr_pages));

@@ -259,6 +259,15 @@ int ring_join(struct ring *ring, u64 id)
 	return -EAGAIN;
 }
 
+void ring_leave(struct ring *ring, u64 id)
+{
+	for (u32 i = 0; i < RING_MEMBERS; i++) {
+		u64 old = id;
+
+		(void)!atomic64_cas_acq_rel(&ring->member[i], &old, 0);
+	}
+}
+
 /* ---- the engine's side ---- */
 
 u32 ring_collect(struct ring *ring, u32 *cells)

@@ -82,6 +82,7 @@ struct ring {
 	struct atomic32 hint; /* where to look for a free cell */
 	struct atomic32 ended;
 	struct atomic32 told; /* that requests fail, or that the engine has ended */
+	struct atomic32 retired; /* by `weir swapoff`: the engine ends when nobody uses it, though the run goes on */
 	struct atomic32 stalled; /* seconds on the clock since when nothing has come, told; 0: all is well */
 	char reason[RING_TEXT]; /* what the engine last found wrong, for messages; may be torn, always ends in NUL */
 	struct atomic64 member[RING_MEMBERS]; /* process_ids of who has opened the device */
@@ -103,6 +104,9 @@ void *ring_page(struct ring *ring, u32 cell);
  * program of the process has left under way, and frees its cells. Context: this program has claimed none yet.
  */
 int must_check ring_join(struct ring *ring, u64 id);
+
+/* The process has closed the device. Context: it has no cell. */
+void ring_leave(struct ring *ring, u64 id);
 
 /*
  * Claims 1 to `nr` cells for requests of that kind, neighbours where possible; sleeps while there are none. Returns how

@@ -685,6 +685,16 @@ void space_close(struct space *space)
 	space->row = SPACE_ROWS_MAX;
 }
 
+bool space_is_shared(struct space *space)
+{
+	reap(space, true);
+	for (u32 w = 0; w < space->shared->words; w++) {
+		if (held_by_others(space, w, space->row, SPACE_ROWS_MAX))
+			return true;
+	}
+	return false;
+}
+
 u32 space_nr_held(const struct space *space)
 {
 	u32 nr = 0;

@@ -97,6 +97,11 @@ bool space_is_ours(struct space *space, u32 location);
  * takes it any more. Context: the process takes no locations, and space_enter() has been called.
  */
 void space_hold(struct space *space, u32 location);
+/*
+ * Does a living process but this one hold anything? Gives back what dead ones held. Context: space_enter() was called.
+ */
+bool space_is_shared(struct space *space);
+
 /* Takes a row beforehand. 0 or -EAGAIN. */
 int must_check space_enter(struct space *space);
 
