@@ -24,7 +24,8 @@ enum {
 	PUT_BACK_TRIES_MAX = 10000,
 	KSWAPD_IDLE_NS = 100000000,
 	HELP_RUNS = 8, /* in a row, and the high watermark is not reached: that is more than one thread can do */
-	RETRY_PAUSE_NS = 1000000,
+	RETRY_PAUSE_NS = 1000000, /* the first; each is twice as long, up to 2^RETRY_DOUBLINGS times: a second in all */
+	RETRY_DOUBLINGS = 7,
 };
 
 struct reclaim_run {
@@ -512,7 +513,8 @@ static bool is_hopeless(struct mm *mm, const struct reclaim_run *run, const stru
 /*
  * One run. False when nobody could free anything: RECLAIM_RETRIES_MAX runs in a row met full swap, or all of the
  * queue was looked at twice, whatever its age, and none of it could leave. What other reclaimers have in work may
- * still make room, so a run without success waits a moment for one of them to finish.
+ * still make room, so a run without success waits for one of them to finish: longer each time, as on a busy machine
+ * whoever has the frames may not be running.
  */
 static bool reclaim_once(struct mm *mm, struct effort *effort)
 {
@@ -534,7 +536,8 @@ static bool reclaim_once(struct mm *mm, struct effort *effort)
 		}
 		if (++effort->tries == RECLAIM_RETRIES_MAX)
 			return false;
-		sync_wait32_timeout(&mm->frames.waiters, seen, RETRY_PAUSE_NS);
+		sync_wait32_timeout(&mm->frames.waiters, seen,
+				    RETRY_PAUSE_NS << min_u64(effort->tries - 1, RETRY_DOUBLINGS));
 	}
 	return true;
 }
