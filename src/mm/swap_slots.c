@@ -249,7 +249,7 @@ void swap_finish(struct mm *mm, swp_entry_t entry, enum slot_left left)
 	if (mutate(MUTATE_DISCARD_LATE))
 		si->dev->ops->discard(si->dev, swp_offset(entry));
 	atomic64_fetch_sub(&mm->stats->swapped, 1);
-	atomic64_fetch_sub(&si->used, 1);
+	atomic64_fetch_sub_release(&si->used, 1); /* the last look at the device is over; meets swapoff */
 }
 
 void swap_free(struct mm *mm, swp_entry_t entry)

@@ -89,8 +89,11 @@ static int step(struct mm *mm, struct swap_info *si, struct swapoff *off, u32 nr
 
 	if (atomic32_load_acquire(&si->state) != SWAP_LEAVING)
 		return -ENOMEM;
-	/* Who comes too late for a slot is counted for a moment, too: if it is none once, it is none for good. */
-	if (!off->at && !atomic64_read(&si->used))
+	/*
+	 * Who comes too late for a slot is counted for a moment, too: if it is none once, it is none for good. Acquire:
+	 * meets swap_finish, after whose last step nobody works with the device.
+	 */
+	if (!off->at && !atomic64_load_acquire(&si->used))
 		return swap_remove(si) ? 0 : -ENOMEM;
 	ret = unuse_some(mm, si, off, nr);
 	if (ret)

@@ -71,6 +71,11 @@ static inline u64 atomic64_fetch_sub(struct atomic64 *a, u64 n)
 	return __atomic_fetch_sub(&a->v, n, __ATOMIC_RELAXED);
 }
 
+static inline u64 atomic64_fetch_sub_release(struct atomic64 *a, u64 n)
+{
+	return __atomic_fetch_sub(&a->v, n, __ATOMIC_RELEASE);
+}
+
 static inline u64 atomic64_fetch_or(struct atomic64 *a, u64 bits)
 {
 	return __atomic_fetch_or(&a->v, bits, __ATOMIC_ACQ_REL);

@@ -78,6 +78,11 @@ static inline u64 atomic64_fetch_sub(struct atomic64 *a, u64 n)
 	return seam_add64(a, -n);
 }
 
+static inline u64 atomic64_fetch_sub_release(struct atomic64 *a, u64 n)
+{
+	return seam_add64(a, -n);
+}
+
 static inline u64 atomic64_fetch_or(struct atomic64 *a, u64 bits)
 {
 	return seam_or64(a, bits);
