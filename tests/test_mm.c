@@ -515,6 +515,7 @@ static void test_swapoff_can_be_given_up_between_two_steps(void)
 	expect_eq(swapoff_begin(&mm, 0, &off), 0);
 	expect_eq(swapoff_begin(&mm, 0, &off), -ENOENT);
 	expect_eq(swapoff_step(&mm, &off, 64), 1);
+	kswapd_stop(&mm); /* it reads ahead */
 	used = atomic64_read(&mm.swap[0].used);
 	expect(used > 0 && used <= nr - 64); /* fewer by what was read ahead */
 	swapoff_cancel(&mm, 0);
