@@ -56,6 +56,29 @@ void os_unreserve(void *addr, size_t bytes)
 		sys2(SYS_munmap, addr, ALIGN_UP(bytes, PAGE_SIZE));
 }
 
+int os_shared_create(const char *name, size_t bytes)
+{
+	long fd = sys2(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING), err;
+
+	if (fd < 0)
+		return (int)fd;
+	err = sys2(SYS_ftruncate, fd, bytes);
+	if (!err)
+		err = sys3(SYS_fcntl, fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	if (!err)
+		return (int)fd;
+	sys1(SYS_close, fd);
+	return (int)err;
+}
+
+void *os_shared_map(int fd, size_t bytes, int *err)
+{
+	long addr = sys6(SYS_mmap, NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	*err = (unsigned long)addr > -4096ul ? (int)addr : 0;
+	return *err ? NULL : (void *)addr;
+}
+
 long os_read_file(const char *path, char *buf, size_t size)
 {
 	long fd = sys4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);

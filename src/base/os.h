@@ -25,6 +25,14 @@ u32 must_check os_release_ranges(const struct iovec *ranges, u32 nr);
 
 void os_unreserve(void *addr, size_t bytes);
 
+/*
+ * Memory that processes share: a descriptor (closed on exec) of new zero-filled memory, sealed so that nobody makes it
+ * longer, or shorter under the others; or -errno. `name`: for /proc. And a mapping of it, which os_unreserve() ends;
+ * *err: 0, or -errno with NULL.
+ */
+int must_check os_shared_create(const char *name, size_t bytes);
+void *os_shared_map(int fd, size_t bytes, int *err);
+
 /* Whole file into buf, NUL-terminated; returns its length (cut at size - 1) or -errno. */
 long os_read_file(const char *path, char *buf, size_t size);
 

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/assert.h"
+#include "base/os.h"
 #include "base/process.h"
 #include "base/syscall.h"
 #include "sync/wait.h"
@@ -49,13 +50,12 @@ static size_t ring_bytes(void)
 
 int ring_map(int fd, struct ring **ring)
 {
-	long addr = sys3(SYS_lseek, fd, 0, SEEK_END) == (long)ring_bytes()
-			    ? sys6(SYS_mmap, NULL, ring_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
-			    : -EINVAL;
+	int err = sys3(SYS_lseek, fd, 0, SEEK_END) == (long)ring_bytes() ? 0 : -EINVAL;
 
-	if ((unsigned long)addr > -4096ul)
-		return (int)addr;
-	*ring = (struct ring *)addr;
+	if (!err)
+		*ring = os_shared_map(fd, ring_bytes(), &err);
+	if (err)
+		return err;
 	if ((*ring)->magic == MAGIC)
 		return 0;
 	ring_close(*ring);
@@ -65,15 +65,12 @@ int ring_map(int fd, struct ring **ring)
 int ring_create(struct ring **ring, int *fd)
 {
 	u32 magic = MAGIC;
-	int err;
+	int err = 0;
 
-	*fd = (int)sys2(SYS_memfd_create, "weir-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	*fd = os_shared_create("weir-ring", ring_bytes());
 	if (*fd < 0)
 		return *fd;
-	err = (int)sys2(SYS_ftruncate, *fd, ring_bytes());
-	if (!err)
-		err = (int)sys3(SYS_fcntl, *fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-	if (!err && sys4(SYS_pwrite64, *fd, &magic, sizeof(magic), 0) != sizeof(magic))
+	if (sys4(SYS_pwrite64, *fd, &magic, sizeof(magic), 0) != sizeof(magic))
 		err = -EIO;
 	if (!err)
 		err = ring_map(*fd, ring);

@@ -601,13 +601,10 @@ int space_create(u32 nr, int *fd)
 	struct space_shared *s;
 	int err;
 
-	*fd = (int)sys2(SYS_memfd_create, "weir-space", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	*fd = os_shared_create("weir-space", bytes);
 	if (*fd < 0)
 		return *fd;
-	err = (int)sys2(SYS_ftruncate, *fd, bytes);
-	if (!err)
-		err = (int)sys3(SYS_fcntl, *fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-	s = err ? NULL : map_shared(*fd, bytes, &err);
+	s = map_shared(*fd, bytes, &err);
 	if (s) {
 		shared_init(s, nr);
 		sys2(SYS_munmap, s, bytes);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/assert.h"
+#include "base/os.h"
 #include "base/process.h"
 #include "base/syscall.h"
 #include "sync/wait.h"
@@ -69,14 +70,6 @@ static size_t pool_bytes(u32 nr_slots)
 	return ALIGN_UP(sizeof(struct pool) + nr_slots * sizeof(struct pool_slot), PAGE_SIZE);
 }
 
-static struct pool *map_pool(long fd, size_t bytes, int *err)
-{
-	long addr = sys6(SYS_mmap, NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-	*err = (unsigned long)addr > -4096ul ? (int)addr : 0;
-	return *err ? NULL : (struct pool *)addr;
-}
-
 int pool_create(u32 limit, u32 least, u32 nr_cpus, struct pool **pool, int *fd)
 {
 	u32 nr_slots = (u32)min_u64(limit / max_u64(least, 1), POOL_SLOTS_MAX);
@@ -85,14 +78,10 @@ int pool_create(u32 limit, u32 least, u32 nr_cpus, struct pool **pool, int *fd)
 
 	if (nr_slots < 2 || limit > POOL_PAGES_MAX)
 		return -EINVAL;
-	*fd = (int)sys2(SYS_memfd_create, "weir-pool", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	*fd = os_shared_create("weir-pool", bytes);
 	if (*fd < 0)
 		return *fd;
-	err = (int)sys2(SYS_ftruncate, *fd, bytes);
-	if (!err)
-		err = (int)sys3(SYS_fcntl, *fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-	if (!err)
-		*pool = map_pool(*fd, bytes, &err);
+	*pool = os_shared_map(*fd, bytes, &err);
 	if (err) {
 		sys1(SYS_close, *fd);
 		return err;
@@ -115,7 +104,7 @@ int pool_open(const char *path, struct pool **pool)
 	bytes = sys3(SYS_lseek, fd, 0, SEEK_END);
 	err = bytes < (long)PAGE_SIZE || bytes > (long)pool_bytes(POOL_SLOTS_MAX) ? -EINVAL : 0;
 	if (!err)
-		*pool = map_pool(fd, (size_t)bytes, &err);
+		*pool = os_shared_map((int)fd, (size_t)bytes, &err);
 	sys1(SYS_close, fd);
 	if (!err && ((*pool)->magic != MAGIC || pool_bytes((*pool)->nr_slots) != (size_t)bytes)) {
 		sys2(SYS_munmap, *pool, bytes);

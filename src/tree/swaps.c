@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <sys/mman.h>
 
+#include "base/os.h"
 #include "base/print.h"
 #include "base/process.h"
 #include "base/syscall.h"
@@ -20,28 +21,14 @@ static size_t swaps_bytes(void)
 	return ALIGN_UP(sizeof(struct swaps), PAGE_SIZE);
 }
 
-static int map_swaps(long fd, struct swaps **swaps)
-{
-	long addr = sys6(SYS_mmap, NULL, swaps_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-	if ((unsigned long)addr > -4096ul)
-		return (int)addr;
-	*swaps = (struct swaps *)addr;
-	return 0;
-}
-
 int swaps_create(struct swaps **swaps, int *fd)
 {
 	int err;
 
-	*fd = (int)sys2(SYS_memfd_create, "weir-swaps", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	*fd = os_shared_create("weir-swaps", swaps_bytes());
 	if (*fd < 0)
 		return *fd;
-	err = (int)sys2(SYS_ftruncate, *fd, swaps_bytes());
-	if (!err)
-		err = (int)sys3(SYS_fcntl, *fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-	if (!err)
-		err = map_swaps(*fd, swaps);
+	*swaps = os_shared_map(*fd, swaps_bytes(), &err);
 	if (err) {
 		sys1(SYS_close, *fd);
 		return err;
@@ -64,7 +51,7 @@ int swaps_open(const char *path, struct swaps **swaps)
 	if (seals < 0 || !(seals & F_SEAL_SHRINK) || sys3(SYS_lseek, fd, 0, SEEK_END) != (long)swaps_bytes())
 		err = -EINVAL;
 	if (!err)
-		err = map_swaps(fd, swaps);
+		*swaps = os_shared_map((int)fd, swaps_bytes(), &err);
 	sys1(SYS_close, fd);
 	if (!err && ((*swaps)->magic != MAGIC || (*swaps)->nr_rows != SWAPS_ROWS_MAX)) {
 		sys2(SYS_munmap, *swaps, swaps_bytes());
