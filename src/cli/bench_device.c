@@ -16,6 +16,7 @@
 
 #include "base/print.h"
 #include "cli/bench.h"
+#include "cli/spread.h"
 #include "swap/swap_device.h"
 #include "sync/wait.h"
 
@@ -346,21 +347,10 @@ static bool find_fio(void)
 
 /* ---- results ---- */
 
-struct spread {
-	double median, min, max;
-};
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* Of `variant`, its ratio to `base` in the same round, or the CPU time that it takes on top of that. */
 enum figure { FIGURE_NS, FIGURE_RATIO, FIGURE_EXTRA };
 
-static struct spread spread_of(enum figure figure, enum variant variant, enum variant base, enum pattern pattern)
+static struct spread spread_figure(enum figure figure, enum variant variant, enum variant base, enum pattern pattern)
 {
 	double v[ROUNDS_MAX];
 
@@ -369,8 +359,7 @@ static struct spread spread_of(enum figure figure, enum variant variant, enum va
 
 		v[r] = figure == FIGURE_NS ? c->ns : figure == FIGURE_RATIO ? c->ns / to->ns : c->cpu_ns - to->cpu_ns;
 	}
-	qsort(v, options.rounds, sizeof(v[0]), compare);
-	return (struct spread){ v[options.rounds / 2], v[0], v[options.rounds - 1] };
+	return spread_of(v, options.rounds);
 }
 
 static double mib_per_s(double ns)
@@ -393,7 +382,7 @@ static void print_text(void)
 	printf("%-20s %-8s %12s %34s\n", "", "", "MiB/s", "ns a page (min to max)");
 	for (int v = 0; v < NR_VARIANTS; v++) {
 		for (int p = 0; is_there(v) && p < NR_PATTERNS; p++) {
-			struct spread s = spread_of(FIGURE_NS, v, v, p);
+			struct spread s = spread_figure(FIGURE_NS, v, v, p);
 
 			printf("%-20s %-8s %12.1f %10.0f (%.0f to %.0f)\n", variant_names[v], pattern_names[p],
 			       mib_per_s(s.median), s.median, s.min, s.max);
@@ -402,7 +391,7 @@ static void print_text(void)
 	printf("\nCPU time on top of plain, ns a page; goal of crypt and checksum: %g\n", filters_goal_ns);
 	for (int v = CHECKSUM; v <= BOTH; v++) {
 		for (int p = 0; p < NR_PATTERNS; p++) {
-			struct spread s = spread_of(FIGURE_EXTRA, v, PLAIN, p);
+			struct spread s = spread_figure(FIGURE_EXTRA, v, PLAIN, p);
 
 			printf("%-20s %-8s %10.0f (%.0f to %.0f)\n", variant_names[v], pattern_names[p], s.median,
 			       s.min, s.max);
@@ -412,7 +401,7 @@ static void print_text(void)
 		return;
 	printf("\ntime of the device / time of fio; goal: at most %g\n", fio_goal);
 	for (int p = 0; p < NR_PATTERNS; p++) {
-		struct spread s = spread_of(FIGURE_RATIO, PLAIN, FIO, p);
+		struct spread s = spread_figure(FIGURE_RATIO, PLAIN, FIO, p);
 
 		printf("%-20s %-8s %10.2f (%.2f to %.2f)%s\n", "plain", pattern_names[p], s.median, s.min, s.max,
 		       s.median > fio_goal ? "  misses the goal" : "");
@@ -421,7 +410,7 @@ static void print_text(void)
 
 static void print_spread(const char *before, enum figure figure, enum variant v, enum variant base, enum pattern p)
 {
-	struct spread s = spread_of(figure, v, base, p);
+	struct spread s = spread_figure(figure, v, base, p);
 
 	printf("%s{\"variant\": \"%s\", \"pattern\": \"%s\", \"median\": %.4f, \"min\": %.4f, \"max\": %.4f}", before,
 	       variant_names[v], pattern_names[p], s.median, s.min, s.max);

@@ -29,23 +29,6 @@ bool results_has_phase(const struct bench_results *results, enum workload_phase 
 	return results->phases & 1u << phase;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static struct spread spread_of(double *values, u64 nr)
-{
-	qsort(values, nr, sizeof(*values), compare_doubles);
-	return (struct spread){
-		.median = (values[(nr - 1) / 2] + values[nr / 2]) / 2,
-		.min = values[0],
-		.max = values[nr - 1],
-	};
-}
-
 struct spread results_spread(const struct bench_results *results, unsigned int count, enum bench_row row,
 			     enum workload_phase phase, figure_fn figure)
 {

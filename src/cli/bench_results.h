@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/types.h"
+#include "cli/spread.h"
 #include "lab/workload.h"
 
 enum bench_row {
@@ -36,11 +37,6 @@ struct bench_results {
 	char data[320]; /* what the pages contain */
 	char missing[256]; /* why there is no kernel; empty: there is one, or it was not asked for */
 	struct bench_run *runs; /* see results_run() */
-};
-
-/* Median over the rounds, and the extremes. */
-struct spread {
-	double median, min, max;
 };
 
 /* A figure of one run and phase. */

@@ -19,6 +19,7 @@
 #include "cli/bench.h"
 #include "cli/bench_data.h"
 #include "cli/bench_phases.h"
+#include "cli/spread.h"
 #include "swap/swap_device.h"
 
 enum { SHARE = 4, SCALE_ROUNDS_MAX = 99, SCALE_COUNTS_MAX = 24, EVERY_COUNT_MAX = 8, DATA_BYTES_MAX = 1 << 30 };
@@ -150,20 +151,6 @@ static int run_one(unsigned int count, u64 round, int data_fd)
 	return CLI_OK;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* Of the rounds, sorted in place. */
-static double median(double *values)
-{
-	qsort(values, options.rounds, sizeof(*values), by_value);
-	return (values[(options.rounds - 1) / 2] + values[options.rounds / 2]) / 2;
-}
-
 /* To those of one thread, of the same round. */
 static double median_ratio(unsigned int phase, unsigned int count)
 {
@@ -171,7 +158,7 @@ static double median_ratio(unsigned int phase, unsigned int count)
 
 	for (u64 r = 0; r < options.rounds; r++)
 		ratios[r] = rates[phase][count][r] / rates[phase][0][r];
-	return median(ratios);
+	return spread_of(ratios, options.rounds).median;
 }
 
 static void print_text(unsigned int phase, unsigned int count, double rate, double ratio)
@@ -204,7 +191,8 @@ static void print_results(const char *what)
 		       "phase", "threads", "accesses/s", "ratio", "each");
 	for (unsigned int p = 0; p < NR_SCALE_PHASES; p++) {
 		for (unsigned int c = 0; c < nr_counts; c++)
-			(options.json ? print_json : print_text)(p, c, median(rates[p][c]), ratio[p][c]);
+			(options.json ? print_json : print_text)(p, c, spread_of(rates[p][c], options.rounds).median,
+								 ratio[p][c]);
 	}
 	if (options.json)
 		puts("]}");
