@@ -42,7 +42,7 @@ victim_runs "file:$tmp" 16 fork-late 24
 victim_runs "file:$tmp" 24 fork-storm 26
 victim_runs "file:$tmp" 16 spawn 20
 victim_runs "file:$tmp" 16 close-all 24
-victim_runs "file:$tmp" 16 threads 24
+victim_runs "file:$tmp" 16 threads 144 # each of the eight has more than fits, whoever runs when
 truncate -s 512M "$tmp/swap"
 # What cannot be read back is told with its place, and costs the program that touches it a signal.
 for faults in signal thread; do

@@ -103,7 +103,8 @@ kills() {
 full() {
 	"$here/ceph_mini.py" stop "$cluster"
 	mini start memstore_device_bytes=50331648
-	timeout 60 "$weir" run --memory 16M --swap "$device" -- "$victim" random 200 >"$tmp/out" 2>"$tmp/err"
+	# The monitor learns late how full its OSDs are: a fast program may write some hundred MiB until then.
+	timeout 120 "$weir" run --memory 16M --swap "$device" -- "$victim" random 1000 >"$tmp/out" 2>"$tmp/err"
 	[ $? -eq 137 ] || fail "a full cluster: status is not 137"
 	grep -q '^weir: out of memory: limit 16M' "$tmp/err" || fail "a full cluster is not told"
 	ok "a full cluster"
