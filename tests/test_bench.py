@@ -146,8 +146,9 @@ def test_errors():
 class Trace:
     """src/lab/zipf.c and bench_hitrate.c, once more."""
 
-    def __init__(self, pages, skew, scan):
-        self.pages, self.scan = pages, scan
+    def __init__(self, pages, name, size, room):
+        self.pages, self.name, self.room = pages, name, room
+        skew, self.loop = (1, int(size * room)) if name == 'loop' else (size, 0)
         self.random, self.at, self.cursor = 88172645463325252, 0, 0
         weights = [float(k + 1) ** -skew for k in range(pages)]
         total, sums, so_far = sum(weights), [], 0.0
@@ -167,15 +168,18 @@ class Trace:
         return (r * 0x2545f4914f6cdd1d & mask) >> 16
 
     def next(self):
-        if self.scan:
-            self.at += 1
-            if (self.at - 1) % 640 >= 576:
-                self.cursor = (self.cursor + 1) % self.pages
-                return self.cursor
+        at = self.at
+        self.at += 1
+        if self.loop:
+            return at % min(self.loop, self.pages)
+        if self.name == 'zipf and scan' and at % 640 >= 576:
+            self.cursor = (self.cursor + 1) % self.pages
+            return self.cursor
+        moved = at // (32 * self.room) * 7919 if self.name == 'zipf, moving' else 0
         step = self.draw() % (1 << 16)
         low, high = self.quantile[step], self.quantile[step + 1]
         rank = low + (self.draw() % (high - low) if high > low else 0)
-        return rank * 2654435761 % self.pages
+        return (rank * 2654435761 % self.pages + moved) % self.pages
 
 
 def simulate(trace, lru, room, accesses):
@@ -198,18 +202,20 @@ def test_hitrate():
     run = weir('hitrate', '--size=16M', '--resident=8M', f'--accesses={accesses}', '--json')
     result = json.loads(run.stdout)
     expect('hitrate', run.returncode == 0 and (result['pages'], result['resident_pages']) == (4096, 2048))
-    expect('traces', [(t['skew'], t['scan']) for t in result['traces']] ==
-           [(s, scan) for s in (0.8, 0.99, 1.2) for scan in (False, True)])
+    expect('traces', [(t['trace'], t['size']) for t in result['traces']] ==
+           [(name, s) for s in (0.8, 0.99, 1.2) for name in ('zipf', 'zipf and scan', 'zipf, moving')] +
+           [('loop', s) for s in (0.75, 1.5, 2.5)])
     for t in result['traces']:
-        expect(f'zipf {t["skew"]}, ratio {t["ratio"]}', 0 < t['weir'] < 1 and 0.5 < t['memory_used'] <= 1 and
-               abs(t['ratio'] - t['weir'] / t['lru']) < 1e-3)
-    for t in (result['traces'][1], result['traces'][4]):
+        expect(f'{t}', 0 <= t['weir'] <= 1 and 0.5 < t['memory_used'] <= 1 and
+               abs(t['ratio'] - (t['weir'] / t['lru'] if t['lru'] else 0)) < 1e-3)
+    for t in result['traces'][1:12:2]:
         for name in ('lru', 'fifo'):
-            again = simulate(Trace(4096, t['skew'], t['scan']), name == 'lru', 2048, accesses)
+            again = simulate(Trace(4096, t['trace'], t['size'], 2048), name == 'lru', 2048, accesses)
             # Sums of doubles in another order may move a quantile.
-            expect(f'zipf {t["skew"]}, {name}: {t[name]}, and by another program {again}', abs(again - t[name]) < 2e-3)
+            expect(f'{t}, {name}, and by another program {again}', abs(again - t[name]) < 2e-3)
     run = weir('hitrate', '--size=16M', '--resident=8M', '--accesses=1000', '--one-page')
-    expect('text', run.returncode == 0 and run.stdout.count('\nzipf ') == 6 and 'goal' in run.stdout)
+    expect('text', run.returncode == 0 and run.stdout.count('\nzipf') == 9 and run.stdout.count('\nloop') == 3 and
+           'goal' in run.stdout)
 
 
 def test_scale():

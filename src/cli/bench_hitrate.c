@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * weir bench hitrate: how good the choice of the pages that leave is (mm/lru.h). Zipf traces of several skews, with and
- * without a scan mixed in, go over the core's own window in this process, with a fixed limit; then the very same trace
- * over exact LRU and FIFO of as many pages.
+ * weir bench hitrate: how good the choice of the pages that leave is (mm/lru.h). Zipf traces of several skews, plain,
+ * with a scan mixed in, and with other pages becoming the popular ones, and loops over less and more than fits, go
+ * over the core's own window in this process, with a fixed limit; then the very same trace over exact LRU and FIFO of
+ * as many pages.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,10 +14,27 @@
 #include "lab/zipf.h"
 #include "weir.h"
 
-/* SCAN_RUN of each SCAN_EVERY accesses go through all pages in order. */
-enum { SHARE = 4, SCAN_EVERY = 640, SCAN_RUN = 64, SAMPLE_EVERY = 100 };
+enum {
+	SHARE = 4,
+	SCAN_EVERY = 640, /* accesses, of which SCAN_RUN go through all pages in order */
+	SCAN_RUN = 64,
+	MOVE_EVERY = 32, /* accesses per page of memory, after which others are popular: so many pages further on */
+	MOVE_PAGES = 7919,
+	SAMPLE_EVERY = 100,
+};
 
-static const double skews[] = { 0.8, 0.99, 1.2 };
+enum mix { ZIPF, ZIPF_AND_SCAN, ZIPF_MOVING, LOOP };
+
+static const struct kind {
+	enum mix mix;
+	double size; /* exponent; of a loop, how many times the memory it goes over */
+} kinds[] = {
+	{ ZIPF, 0.8 },		 { ZIPF_AND_SCAN, 0.8 }, { ZIPF_MOVING, 0.8 }, { ZIPF, 0.99 },
+	{ ZIPF_AND_SCAN, 0.99 }, { ZIPF_MOVING, 0.99 },	 { ZIPF, 1.2 },	       { ZIPF_AND_SCAN, 1.2 },
+	{ ZIPF_MOVING, 1.2 },	 { LOOP, 0.75 },	 { LOOP, 1.5 },	       { LOOP, 2.5 },
+};
+
+static const char *const mix_names[] = { "zipf", "zipf and scan", "zipf, moving", "loop" };
 static const double goal = 0.9;
 
 static struct {
@@ -57,8 +75,7 @@ static const struct option_spec hitrate_options[] = {
 
 /* What came of one trace. */
 struct rates {
-	double skew;
-	bool scan;
+	struct kind kind;
 	double weir, lru, fifo; /* shares of hits */
 	double used; /* of the memory that it may have, by weir */
 };
@@ -66,17 +83,24 @@ struct rates {
 /* ---- the trace ---- */
 
 struct trace {
-	const struct zipf *zipf;
-	bool scan;
+	const struct zipf *zipf; /* of a loop: unused */
+	enum mix mix;
+	u32 nr_pages, loop_pages;
 	u64 random, at;
 	u32 cursor; /* of the scan */
 };
 
 static u32 trace_next(struct trace *trace)
 {
-	if (trace->scan && trace->at++ % SCAN_EVERY >= SCAN_EVERY - SCAN_RUN)
-		return trace->cursor = (trace->cursor + 1) % trace->zipf->nr_pages;
-	return zipf_page(trace->zipf, &trace->random);
+	u64 at = trace->at++, moved = 0;
+
+	if (trace->mix == LOOP)
+		return (u32)(at % trace->loop_pages);
+	if (trace->mix == ZIPF_AND_SCAN && at % SCAN_EVERY >= SCAN_EVERY - SCAN_RUN)
+		return trace->cursor = (trace->cursor + 1) % trace->nr_pages;
+	if (trace->mix == ZIPF_MOVING)
+		moved = at / (MOVE_EVERY * (options.resident >> PAGE_SHIFT)) * MOVE_PAGES;
+	return (u32)((zipf_page(trace->zipf, &trace->random) + moved) % trace->nr_pages);
 }
 
 /* ---- what it is compared with: a cache of `room` pages, all of which leave at one end of a list ---- */
@@ -129,7 +153,7 @@ static bool cache_access(struct cache *cache, u32 page)
 /* The share of the counted accesses that hit; negative: no memory. */
 static double simulate(struct trace trace, bool lru, u32 room)
 {
-	u32 nr_pages = trace.zipf->nr_pages;
+	u32 nr_pages = trace.nr_pages;
 	struct cache cache = { .nr_pages = nr_pages, .room = room, .lru = lru };
 	u64 hits = 0, warm = options.accesses / 2;
 	double rate = -1;
@@ -154,12 +178,14 @@ static double simulate(struct trace trace, bool lru, u32 room)
 
 /* ---- weir ---- */
 
-/* Accesses that found no page: those that readahead has saved are none. */
-static u64 misses(void)
+/* Accesses that found no page: those that readahead has saved are none, but for a loop, where it saves nearly all. */
+static u64 misses(enum mix mix)
 {
 	struct weir_stats stats;
 
 	mm_stats_sum(&lab_stats, &stats);
+	if (mix == LOOP)
+		return stats.faults_zero + stats.pages_in;
 	return stats.faults_zero + stats.faults_direct + stats.faults_cached;
 }
 
@@ -178,11 +204,11 @@ static int run_trace(struct trace trace, u64 *region, struct rates *rates)
 {
 	u64 before = 0, resident = 0, samples = 0, warm = options.accesses / 2, random = 1, wrong = 0;
 
-	for (u32 page = 0; page < trace.zipf->nr_pages; page++)
+	for (u32 page = 0; page < trace.nr_pages; page++)
 		region[(size_t)page * (PAGE_SIZE / sizeof(u64))] = page + 1ull;
 	for (u64 i = 0; i < warm + options.accesses; i++) {
 		if (i == warm)
-			before = misses();
+			before = misses(trace.mix);
 		if (i >= warm && i % SAMPLE_EVERY == 0) {
 			resident += atomic64_read(&lab_stats.resident);
 			samples++;
@@ -190,7 +216,7 @@ static int run_trace(struct trace trace, u64 *region, struct rates *rates)
 		wrong += !access_page(region, trace_next(&trace), random_next(&random) % 100 < options.writes);
 	}
 	rates->used = (double)resident / (double)samples / (double)(options.resident >> PAGE_SHIFT);
-	rates->weir = 1 - (double)(misses() - before) / (double)options.accesses;
+	rates->weir = 1 - (double)(misses(trace.mix) - before) / (double)options.accesses;
 	if (wrong)
 		return cli_error(CLI_FAILED, "bench", "%llu times the contents of a page were wrong",
 				 (unsigned long long)wrong);
@@ -223,9 +249,15 @@ static int measure(struct trace trace, struct rates *rates)
 
 /* ---- results ---- */
 
+/* LRU never finds a page of a loop over more than fits. */
+static bool has_ratio(const struct rates *r)
+{
+	return r->lru > 0;
+}
+
 static double ratio(const struct rates *r)
 {
-	return r->lru > 0 ? r->weir / r->lru : 0;
+	return has_ratio(r) ? r->weir / r->lru : 0;
 }
 
 static void print_rates(const struct rates *rates, size_t nr)
@@ -236,13 +268,17 @@ static void print_rates(const struct rates *rates, size_t nr)
 	       print_size(size[0], sizeof(size[0]), options.size),
 	       print_size(size[1], sizeof(size[1]), options.resident), (unsigned long long)options.accesses,
 	       (unsigned long long)options.accesses / 2, (unsigned long long)options.writes);
-	printf("%-18s %10s %10s %10s %12s %12s\n", "trace", "weir", "LRU", "FIFO", "weir / LRU", "memory used");
+	printf("%-19s %10s %10s %10s %12s %12s\n", "trace", "weir", "LRU", "FIFO", "weir / LRU", "memory used");
 	for (size_t i = 0; i < nr; i++) {
 		const struct rates *r = &rates[i];
 
-		printf("zipf %-4g %-8s %8.2f %% %8.2f %% %8.2f %% %12.3f %10.1f %%%s\n", r->skew,
-		       r->scan ? "and scan" : "", 100 * r->weir, 100 * r->lru, 100 * r->fifo, ratio(r), 100 * r->used,
-		       ratio(r) < goal ? "  below the goal" : "");
+		char text[16] = "-";
+
+		if (has_ratio(r))
+			snprintf(text, sizeof(text), "%.3f", ratio(r));
+		printf("%-14s %-4g %8.2f %% %8.2f %% %8.2f %% %12s %10.1f %%%s\n", mix_names[r->kind.mix], r->kind.size,
+		       100 * r->weir, 100 * r->lru, 100 * r->fifo, text, 100 * r->used,
+		       has_ratio(r) && ratio(r) < goal ? "  below the goal" : "");
 	}
 	printf("\nhit rates, and how much of its memory weir had in use; goal: weir / LRU at least %g\n", goal);
 }
@@ -253,19 +289,54 @@ static void print_json(const struct rates *rates, size_t nr)
 	       (unsigned long long)options.size >> PAGE_SHIFT, (unsigned long long)options.resident >> PAGE_SHIFT,
 	       (unsigned long long)options.accesses, goal);
 	for (size_t i = 0; i < nr; i++)
-		printf("%s{\"skew\": %g, \"scan\": %s, \"weir\": %.5f, \"lru\": %.5f, \"fifo\": %.5f, \"ratio\": %.4f, "
-		       "\"memory_used\": %.4f}",
-		       i ? ",\n " : "", rates[i].skew, rates[i].scan ? "true" : "false", rates[i].weir, rates[i].lru,
+		printf("%s{\"trace\": \"%s\", \"size\": %g, \"weir\": %.5f, \"lru\": %.5f, \"fifo\": %.5f, "
+		       "\"ratio\": %.4f, \"memory_used\": %.4f}",
+		       i ? ",\n " : "", mix_names[rates[i].kind.mix], rates[i].kind.size, rates[i].weir, rates[i].lru,
 		       rates[i].fifo, ratio(&rates[i]), rates[i].used);
 	printf("]}\n");
 }
 
+static struct trace trace_of(const struct kind *kind, struct zipf *zipf, u32 nr_pages)
+{
+	double pages = kind->size * (double)(options.resident >> PAGE_SHIFT);
+
+	if (kind->mix != LOOP)
+		zipf_init(zipf, nr_pages, kind->size);
+	return (struct trace){
+		.zipf = zipf,
+		.mix = kind->mix,
+		.nr_pages = nr_pages,
+		.loop_pages = pages < nr_pages ? (u32)pages : nr_pages,
+		.random = 88172645463325252ull,
+	};
+}
+
+static int measure_all(struct rates *rates, struct zipf *zipf, u32 nr_pages)
+{
+	u32 room = (u32)(options.resident >> PAGE_SHIFT);
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct trace trace = trace_of(&kinds[i], zipf, nr_pages);
+		int ret;
+
+		rates[i] = (struct rates){ .kind = kinds[i] };
+		ret = measure(trace, &rates[i]);
+		if (ret)
+			return ret;
+		rates[i].lru = simulate(trace, true, room);
+		rates[i].fifo = simulate(trace, false, room);
+		if (rates[i].lru < 0 || rates[i].fifo < 0)
+			return cli_error(CLI_USAGE, "bench", "no memory for the simulation");
+	}
+	return CLI_OK;
+}
+
 static int hitrate_main(int argc, char **argv)
 {
-	struct rates rates[2 * ARRAY_SIZE(skews)];
+	struct rates rates[ARRAY_SIZE(kinds)];
 	struct zipf *zipf = malloc(sizeof(*zipf));
 	u32 nr_pages = (u32)min_u64(options.size >> PAGE_SHIFT, UINT32_MAX / 4);
-	int ret = CLI_OK;
+	int ret;
 
 	(void)argc;
 	(void)argv;
@@ -276,18 +347,7 @@ static int hitrate_main(int argc, char **argv)
 		free(zipf);
 		return cli_error(CLI_USAGE, "bench", "--resident: must be less than --size, or nothing would leave");
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(rates) && !ret; i++) {
-		struct rates *r = &rates[i];
-		struct trace trace = { .zipf = zipf, .random = 88172645463325252ull, .scan = i % 2 };
-
-		*r = (struct rates){ .skew = skews[i / 2], .scan = trace.scan };
-		zipf_init(zipf, nr_pages, r->skew);
-		ret = measure(trace, r);
-		r->lru = simulate(trace, true, (u32)(options.resident >> PAGE_SHIFT));
-		r->fifo = simulate(trace, false, (u32)(options.resident >> PAGE_SHIFT));
-		if (!ret && (r->lru < 0 || r->fifo < 0))
-			ret = cli_error(CLI_USAGE, "bench", "no memory for the simulation");
-	}
+	ret = measure_all(rates, zipf, nr_pages);
 	free(zipf);
 	if (!ret && options.json)
 		print_json(rates, ARRAY_SIZE(rates));
@@ -301,8 +361,9 @@ const struct verb bench_hitrate = {
 	.help = "How many accesses find their page in memory, against exact LRU and FIFO on the same trace",
 	.synopsis = "[OPTIONS]",
 	.details =
-		"Zipf traces over the core's own window, in this process, without and with a scan through all pages\n"
-		"that makes up a tenth of the accesses. LRU and FIFO have as many pages as weir.\n",
+		"Traces over the core's own window, in this process: zipf, plain, with a scan through all pages that\n"
+		"makes up a tenth of the accesses, and with other pages popular from time to time; and loops over\n"
+		"0.75, 1.5 and 2.5 times the memory. LRU and FIFO have as many pages as weir.\n",
 	.options = hitrate_options,
 	.usage_status = CLI_USAGE,
 	.function = hitrate_main,
