@@ -985,6 +985,57 @@ static void test_what_is_left_in_the_store_moves_together(void)
 	teardown();
 }
 
+/* What passes over the region in order brought in, the last of them. */
+static u64 pages_in_of_the_last_pass(const u64 *m, u32 nr, int passes)
+{
+	u64 before = 0;
+
+	for (int pass = 0; pass < passes; pass++) {
+		before = counter(STAT_PAGES_IN);
+		for (u32 i = 0; i < nr; i++)
+			expect_eq(m[i * WORDS], i + 1);
+	}
+	return counter(STAT_PAGES_IN) - before;
+}
+
+static u64 *map_numbered(u32 nr)
+{
+	u64 *m = map_pages(nr);
+
+	for (u32 i = 0; i < nr; i++)
+		m[i * WORDS] = i + 1;
+	return m;
+}
+
+/* By age alone each page would leave just before its turn. */
+static void test_of_a_loop_over_too_much_a_part_stays(void)
+{
+	const u32 nr = 5 * LIMIT_PAGES / 2;
+	u64 in;
+
+	setup_limits("zram", 0, LIMIT_PAGES);
+	in = pages_in_of_the_last_pass(map_numbered(nr), nr, 6);
+	printf("# %llu of %u pages read in a pass\n", (unsigned long long)in, nr);
+	expect(in < nr * 9 / 10);
+	teardown();
+}
+
+/* What lies there unused gives way to a loop that would fit without it. */
+static void test_of_a_loop_that_fits_all_stays(void)
+{
+	const u32 nr = 3 * LIMIT_PAGES / 4;
+	u64 *unused, *m, in;
+
+	setup_limits("zram", 0, LIMIT_PAGES);
+	m = map_numbered(nr);
+	unused = map_numbered(LIMIT_PAGES);
+	in = pages_in_of_the_last_pass(m, nr, 4);
+	printf("# %llu of %u pages read in a pass\n", (unsigned long long)in, nr);
+	expect(in < nr / 4);
+	expect_eq(unused[5 * WORDS], 6);
+	teardown();
+}
+
 static void run_all(void)
 {
 	static const char *const methods[] = { "auto", "move", "copy" }, *const policies[] = { "direct", "cached" };
@@ -1022,6 +1073,11 @@ static void run_all(void)
 	run_test(test_moved_pages_keep_their_contents);
 	run_test(test_a_move_of_what_is_not_one_mapping_is_refused);
 	run_test(test_locked_pages_stay);
+	/* Streams are what readahead sees, past the swap cache. */
+	if (policy == SWAPIN_DIRECT) {
+		run_test(test_of_a_loop_over_too_much_a_part_stays);
+		run_test(test_of_a_loop_that_fits_all_stays);
+	}
 }
 
 static bool method_works(enum vm_method m)

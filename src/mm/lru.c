@@ -123,13 +123,17 @@ int lru_init(struct mm *mm, u32 nr_pages, u64 limit_pages)
 	atomic32_set(&mm->lru.keep_score, KEEP_SCORE_MAX);
 	while (limit_pages >> (lru->clock_shift + 1) >= LRU_CLOCK_DEPTH)
 		lru->clock_shift++;
-	return queue_init(&lru->oldest, nr_tables) || queue_init(&lru->cold, nr_tables) ? -ENOMEM : 0;
+	if (queue_init(&lru->oldest, nr_tables) || queue_init(&lru->cold, nr_tables) ||
+	    queue_init(&lru->streamed, nr_tables))
+		return -ENOMEM;
+	return 0;
 }
 
 void lru_destroy(struct lru *lru)
 {
 	queue_destroy(&lru->oldest);
 	queue_destroy(&lru->cold);
+	queue_destroy(&lru->streamed);
 }
 
 static struct atomic64 *table_word(struct mm *mm, u32 table)
@@ -180,6 +184,28 @@ bool lru_take_cold(struct mm *mm, u32 *table)
 void lru_give_cold(struct mm *mm, u32 table)
 {
 	table_push(mm, table, TABLE_COLD, &mm->lru.cold);
+}
+
+void lru_add_streamed(struct mm *mm, vpn_t first, u32 nr)
+{
+	u32 last = first.val + nr - 1;
+
+	lru_give_streamed(mm, first.val / PTES_PER_PAGE);
+	if (last / PTES_PER_PAGE != first.val / PTES_PER_PAGE)
+		lru_give_streamed(mm, last / PTES_PER_PAGE);
+}
+
+bool lru_take_streamed(struct mm *mm, u32 *table)
+{
+	if (!queue_pop(&mm->lru.streamed, table))
+		return false;
+	atomic64_fetch_and(table_word(mm, *table), ~TABLE_STREAMED);
+	return true;
+}
+
+void lru_give_streamed(struct mm *mm, u32 table)
+{
+	table_push(mm, table, TABLE_STREAMED, &mm->lru.streamed);
 }
 
 static bool table_has_pages(struct mm *mm, u32 table)

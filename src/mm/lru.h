@@ -4,10 +4,16 @@
  *
  * The hardware's accessed bits are out of reach, so a page's age is how many pages have come in since it did. The
  * clock counts them, pages resident plus pages ever freed, in ticks of 1/128 of the limit: each PTE has the tick of
- * its arrival, or of its leaving, as a stamp of eight bits. A full memory is then about 128 ticks deep, whatever its
- * size. A page that is wanted back before three eighths of a memory's worth of others have come in is hot: its age
- * counts a 64th (the idea of ARC's and S3-FIFO's ghost queues; both figures are the best of those tried, by the hit
- * rates in docs/benchmarks.md).
+ * its arrival, or of its leaving, as a stamp of ten bits. A full memory is then about 128 ticks deep, whatever its
+ * size. A page that is wanted back before a quarter of a memory's worth of others have come in is hot: its age counts a
+ * 256th; if it was hot before, it is so again within a whole memory's worth (the idea of ARC's and S3-FIFO's ghost
+ * queues; these figures are the best of those tried, by the hit rates in docs/benchmarks.md).
+ *
+ * What came in ahead of a stream is likely to be wanted once, or not at all. Such pages leave first, an eighth of a
+ * memory's worth after they came; so who goes through more than fits, again and again, finds what fits still there, and
+ * a single pass does not push out what others use (2Q's and S3-FIFO's small queue). Their page tables stand in a queue
+ * of their own. A page that comes back when it would still be there, had it not been for this rule, is not treated so
+ * again; nor are a few pages of each stream, so what lies there unused gives way in time.
  *
  * Whatever takes a right away from pages interrupts every processor that runs the program, once a call. So reclaim
  * goes through the address space by page tables (512 pages), which stand in a FIFO queue, and takes from each the
@@ -28,8 +34,11 @@
 
 enum {
 	LRU_CLOCK_DEPTH = 128, /* ticks of a memory's worth of pages */
-	LRU_HOT_SHIFT = 6,
-	LRU_HOT_TICKS = LRU_CLOCK_DEPTH * 3 / 8, /* away for less, it comes back hot */
+	LRU_HOT_SHIFT = 8,
+	LRU_HOT_TICKS = LRU_CLOCK_DEPTH / 4, /* away for less, it comes back hot */
+	LRU_STILL_HOT_TICKS = LRU_CLOCK_DEPTH, /* the same for a page that was hot when it left */
+	LRU_STREAM_SHIFT = 3, /* the age of a streamed page counts so much more */
+	LRU_STREAM_TICKS = LRU_CLOCK_DEPTH >> LRU_STREAM_SHIFT, /* it may stay for so long */
 	LRU_RECENT = LRU_CLOCK_DEPTH / 16, /* ticks within which a neighbour belongs to the same stream */
 };
 
@@ -38,43 +47,61 @@ int must_check lru_init(struct mm *mm, u32 nr_pages, u64 limit_pages);
 void lru_destroy(struct lru *lru);
 
 /* The clock. A hint: both counts may be stale. */
-static inline u8 lru_now(const struct mm *mm)
+static inline u32 lru_now(const struct mm *mm)
 {
 	u64 arrived = budget_resident(budget_used(mm)) + atomic64_read(&mm->lru.freed);
 
-	return (u8)(arrived >> mm->lru.clock_shift);
+	return (u32)(arrived >> mm->lru.clock_shift) & PTE_STAMP_MAX;
 }
 
 /* Ticks since the stamp. */
-static inline u32 lru_ticks(u8 now, u64 pte)
+static inline u32 lru_ticks(u32 now, u64 pte)
 {
-	return (u8)(now - pte_stamp(pte));
+	return (now - pte_stamp(pte)) & PTE_STAMP_MAX;
 }
 
-static inline u32 lru_age(u8 now, u64 pte)
+static inline u32 lru_age(u32 now, u64 pte)
 {
-	return lru_ticks(now, pte) >> (pte & PTE_HOT ? LRU_HOT_SHIFT : 0);
+	u32 ticks = lru_ticks(now, pte);
+
+	if (pte & PTE_STREAMED)
+		return ticks << LRU_STREAM_SHIFT;
+	return ticks >> (pte & PTE_HOT ? LRU_HOT_SHIFT : 0);
 }
 
-/* The marks of its age for a page that comes in; `old` is its PTE while it was out. */
-static inline u64 lru_arrival(u8 now, u64 old)
+/* The marks of its age for a page that comes in, ahead of a stream if `streamed`; `old` is its PTE while it was out. */
+static inline u64 lru_arrival(u32 now, u64 old, bool streamed)
 {
-	bool hot = pte_is_swap(old) && lru_ticks(now, old) < LRU_HOT_TICKS;
+	u32 away = pte_is_swap(old) ? lru_ticks(now, old) : LRU_CLOCK_DEPTH;
+	u64 mark = 0;
 
-	return pte_with_stamp(hot ? PTE_HOT : 0, now);
+	if (away < (old & PTE_HOT ? LRU_STILL_HOT_TICKS : LRU_HOT_TICKS))
+		mark = PTE_HOT;
+	else if (streamed && away >= LRU_CLOCK_DEPTH - LRU_STREAM_TICKS)
+		mark = PTE_STREAMED;
+	return pte_with_stamp(mark, now);
+}
+
+/* The marks for a page that leaves; `old` is its PTE while it was there. */
+static inline u64 lru_departure(u32 now, u64 old)
+{
+	return pte_with_stamp(old & PTE_HOT, now);
 }
 
 /* After pages were installed and their PTEs unlocked: their page tables are to be looked at by reclaim. */
 void lru_add(struct mm *mm, vpn_t vpn);
 void lru_add_run(struct mm *mm, vpn_t first, long nr);
 
-/* After a PTE was marked COLD: its page table is to be looked at first. */
+/* After PTEs were marked COLD, or STREAMED: their page tables are to be looked at first. A hint. */
 void lru_add_cold(struct mm *mm, vpn_t vpn);
+void lru_add_streamed(struct mm *mm, vpn_t first, u32 nr);
 
 /* The next page table to look at; false: there is none. Whoever has taken one gives it back. */
 bool must_check lru_take(struct mm *mm, u32 *table);
 bool must_check lru_take_cold(struct mm *mm, u32 *table);
 void lru_give_cold(struct mm *mm, u32 table); /* there may be more of them */
+bool must_check lru_take_streamed(struct mm *mm, u32 *table);
+void lru_give_streamed(struct mm *mm, u32 table); /* as above */
 
 /* `seen`: pages of the table are present, or may be in a moment. */
 void lru_give(struct mm *mm, u32 table, bool seen);

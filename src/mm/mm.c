@@ -564,11 +564,11 @@ u64 mm_pageout(struct mm *mm, vpn_t start, u32 nr)
 
 int mm_will_need(struct mm *mm, vpn_t start, u32 nr)
 {
+	u32 flags = (keeps_slot(mm, start, 0, false) ? RA_KEEP : 0) | (mm->keep_clean ? RA_READS : 0);
 	int ret = 0;
 
 	for (u32 i = 0; i < nr && mm->readahead; i += VM_RUN_MAX)
-		readahead_range(mm, (vpn_t){ start.val + i }, (u32)min_u64(nr - i, VM_RUN_MAX),
-				keeps_slot(mm, start, 0, false), mm->keep_clean);
+		readahead_range(mm, (vpn_t){ start.val + i }, (u32)min_u64(nr - i, VM_RUN_MAX), flags);
 	for (u32 i = 0; i < nr && !ret; i++) {
 		vpn_t vpn = { start.val + i };
 

@@ -60,7 +60,7 @@ static int move_present(struct mm *mm, vpn_t from, vpn_t to, u64 *src, u64 *dst)
 /* A clean page is what its slot says: the slot's name moves, the page goes. A swapped one has no page. */
 static void move_entry(struct mm *mm, vpn_t from, u64 *src, u64 *dst)
 {
-	*dst = pte_with_stamp(pte_make_swap(pte_to_swp_entry(*src)), pte_stamp(*src));
+	*dst = pte_make_swap(pte_to_swp_entry(*src)) | (*src & PTE_AGE_MASK);
 	if (pte_is_present(*src)) {
 		vm_zap(&mm->vm, from, 1);
 		budget_uncharge(mm, 1);

@@ -3,9 +3,10 @@
  * The page-table word and its lock.
  *
  *   63..32  swap entry (SWAP, or PRESENT and CLEAN)
- *    31     HOT      present, and was not away for long: its age counts less (lru.h)
- *   30..16  holds
- *   15..8   stamp: when the page came in, or left, by the clock of lru.h
+ *    31     HOT      was not away for long: its age counts less (lru.h); SWAP: was so when it left
+ *    30     STREAMED  present, and came in ahead of a stream: its age counts more (lru.h)
+ *   29..18  holds
+ *   17..8   stamp: when the page came in, or left, by the clock of lru.h
  *    7      COLD     present, and advised to leave first
  *    6      WRITEBACK  CLEAN, but the slot does not have the data yet: it is being written from the page
  *    5      PROTECTED  present and write-protected without a slot: the first write lifts it
@@ -34,14 +35,16 @@
 #define PTE_WRITEBACK ((u64)1 << 6)
 #define PTE_COLD ((u64)1 << 7)
 #define PTE_STAMP_SHIFT 8
-#define PTE_STAMP_MASK ((u64)0xff << PTE_STAMP_SHIFT)
-#define PTE_HOLD ((u64)1 << 16)
-#define PTE_HOLD_MASK ((u64)0x7fff << 16)
+#define PTE_STAMP_MAX ((u64)0x3ff)
+#define PTE_STAMP_MASK (PTE_STAMP_MAX << PTE_STAMP_SHIFT)
+#define PTE_HOLD ((u64)1 << 18)
+#define PTE_HOLD_MASK ((u64)0xfff << 18)
+#define PTE_STREAMED ((u64)1 << 30)
 #define PTE_HOT ((u64)1 << 31)
 #define PTE_ENTRY_SHIFT 32
 #define PTE_ENTRY_MASK ((u64)0xffffffff << PTE_ENTRY_SHIFT)
 /* What its age depends on. */
-#define PTE_AGE_MASK (PTE_STAMP_MASK | PTE_HOT)
+#define PTE_AGE_MASK (PTE_STAMP_MASK | PTE_HOT | PTE_STREAMED)
 /* What names the page's contents: the rest may change without making a copy stale. */
 #define PTE_CONTENT_MASK (PTE_PRESENT | PTE_SWAP | PTE_CLEAN | PTE_ENTRY_MASK)
 
@@ -106,12 +109,12 @@ static inline bool pte_is_held(u64 pte)
 	return (pte & PTE_HOLD_MASK) != 0;
 }
 
-static inline u8 pte_stamp(u64 pte)
+static inline u32 pte_stamp(u64 pte)
 {
-	return (u8)(pte >> PTE_STAMP_SHIFT);
+	return (u32)((pte & PTE_STAMP_MASK) >> PTE_STAMP_SHIFT);
 }
 
-static inline u64 pte_with_stamp(u64 pte, u8 stamp)
+static inline u64 pte_with_stamp(u64 pte, u32 stamp)
 {
 	return (pte & ~PTE_STAMP_MASK) | (u64)stamp << PTE_STAMP_SHIFT;
 }
@@ -126,7 +129,9 @@ static inline bool pte_is_valid(u64 pte)
 {
 	if ((pte & PTE_PRESENT) && (pte & PTE_SWAP))
 		return false;
-	if ((pte & (PTE_CLEAN | PTE_PROTECTED | PTE_COLD | PTE_HOT)) && !(pte & PTE_PRESENT))
+	if ((pte & PTE_HOT) && pte_is_none(pte))
+		return false;
+	if ((pte & (PTE_CLEAN | PTE_PROTECTED | PTE_COLD | PTE_STREAMED)) && !(pte & PTE_PRESENT))
 		return false;
 	if ((pte & PTE_WRITEBACK) && !(pte & PTE_CLEAN))
 		return false;

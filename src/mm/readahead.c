@@ -9,20 +9,24 @@
 #include "mm/reclaim.h"
 #include "mm/swap_slots.h"
 
+enum {
+	STREAM_SURE = 8, /* a window of so many pages is no accident */
+	STREAM_SPARES = 16, /* one in so many pages that such a stream faults on is treated as any other page */
+};
+
 /* Consecutive pages that are read: their slots are claimed, their data is in the first frames of the buffer. */
 struct ra_run {
 	vpn_t first;
 	u32 nr;
 	u64 ptes[VM_RUN_MAX];
 	frame_t buffer;
-	bool keep;
-	bool reads; /* they are not going to be written to */
+	u32 flags; /* enum ra_flags */
 };
 
 struct ra_stream {
 	vpn_t first;
 	u32 nr;
-	bool keep, reads;
+	u32 flags;
 };
 
 static vpn_t run_vpn(const struct ra_run *run, u32 i)
@@ -122,15 +126,15 @@ static bool run_is_below(struct mm *mm, const struct ra_run *run)
 static u32 run_finish(struct mm *mm, struct ra_run *run)
 {
 	u32 nr, installed = 0;
-	bool keep = run->keep;
-	u8 now;
+	bool keep;
+	u32 now;
 
 	run_read(mm, run);
-	run->keep = run->keep || (run->reads && run_is_below(mm, run));
+	keep = (run->flags & RA_KEEP) || ((run->flags & RA_READS) && run_is_below(mm, run));
 	nr = run_lock(mm, run);
 	now = lru_now(mm);
 	if (nr) {
-		long ret = vm_install(&mm->vm, run->first, vm_frame_data(&mm->vm, run->buffer), nr, run->keep);
+		long ret = vm_install(&mm->vm, run->first, vm_frame_data(&mm->vm, run->buffer), nr, keep);
 
 		installed = ret > 0 ? (u32)ret : 0;
 	}
@@ -138,19 +142,22 @@ static u32 run_finish(struct mm *mm, struct ra_run *run)
 		u64 pte = run->ptes[i];
 
 		if (i < installed)
-			pte = (run->keep ? pte_make_clean(pte_to_swp_entry(pte)) : PTE_PRESENT) | lru_arrival(now, pte);
+			pte = (keep ? pte_make_clean(pte_to_swp_entry(pte)) : PTE_PRESENT) |
+			      lru_arrival(now, pte, run->flags & RA_STREAMED);
 		pte_unlock(mm, run_vpn(run, i), pte);
 	}
 	for (u32 i = 0; i < run->nr; i++) {
 		swp_entry_t entry = pte_to_swp_entry(run->ptes[i]);
 
-		if (i < installed && !run->keep)
+		if (i < installed && !keep)
 			swap_free(mm, entry);
 		unclaim(mm, entry);
 	}
 	lru_add_run(mm, run->first, installed);
+	/* Single pages leave as they grow old: to look for them costs more than they take. */
+	if ((run->flags & RA_STREAMED) && installed >= STREAM_SURE)
+		lru_add_streamed(mm, run->first, installed);
 	run->nr = 0;
-	run->keep = keep;
 	return installed;
 }
 
@@ -162,9 +169,9 @@ static u32 charge_up_to(struct mm *mm, u32 nr)
 	return nr;
 }
 
-void readahead_range(struct mm *mm, vpn_t first, u32 nr, bool keep, bool reads)
+void readahead_range(struct mm *mm, vpn_t first, u32 nr, u32 flags)
 {
-	struct ra_run run = { .keep = keep, .reads = reads };
+	struct ra_run run = { .flags = flags };
 	u32 charged = charge_up_to(mm, nr), installed = 0;
 
 	if (!charged)
@@ -188,7 +195,7 @@ void readahead_range(struct mm *mm, vpn_t first, u32 nr, bool keep, bool reads)
 /* How many pages in a row came in recently, from the one beside vpn on in steps of `step`. */
 static u32 stream_length(struct mm *mm, vpn_t vpn, int step)
 {
-	u8 now = lru_now(mm);
+	u32 now = lru_now(mm);
 	u32 nr = 0;
 
 	while (nr < VM_RUN_MAX / 2) {
@@ -206,10 +213,11 @@ static u32 stream_length(struct mm *mm, vpn_t vpn, int step)
 }
 
 /* A stream that writes what it has read should not find the next pages write-protected. */
-static void stream_keeps(struct mm *mm, struct ra_stream *s, vpn_t behind, bool write)
+static u32 stream_flags(struct mm *mm, vpn_t behind, bool write)
 {
-	s->reads = !write && mm->keep_clean && pte_is_clean(pte_read(mm, behind));
-	s->keep = s->reads && keeps_slot(mm, behind, 0, write);
+	if (write || !mm->keep_clean || !pte_is_clean(pte_read(mm, behind)))
+		return RA_STREAMED;
+	return RA_STREAMED | RA_READS | (keeps_slot(mm, behind, 0, write) ? RA_KEEP : 0);
 }
 
 /* What the stream that vpn belongs to will want next, vpn not included. False: there is no stream. */
@@ -220,19 +228,19 @@ static bool stream_find(struct mm *mm, vpn_t vpn, bool write, struct ra_stream *
 	if (behind) {
 		s->nr = (u32)min_u64(2 * behind, mm->vm.nr_pages - vpn.val - 1);
 		s->first = (vpn_t){ vpn.val + 1 };
-		stream_keeps(mm, s, (vpn_t){ vpn.val - 1 }, write);
+		s->flags = stream_flags(mm, (vpn_t){ vpn.val - 1 }, write);
 		return true;
 	}
 	beyond = stream_length(mm, vpn, 1);
 	if (beyond) {
 		s->nr = (u32)min_u64(2 * beyond, vpn.val);
 		s->first = (vpn_t){ vpn.val - s->nr };
-		stream_keeps(mm, s, (vpn_t){ vpn.val + 1 }, write);
+		s->flags = stream_flags(mm, (vpn_t){ vpn.val + 1 }, write);
 	}
 	return beyond > 0;
 }
 
-/* The hint for the background thread: the page that the run begins at, plus one, and two of ra_stream. */
+/* The hint for the background thread: the page that the run begins at, plus one, and the flags of ra_stream. */
 static void ask_for_next(struct mm *mm, vpn_t vpn, const struct ra_stream *s)
 {
 	bool forward = s->first.val > vpn.val;
@@ -245,7 +253,7 @@ static void ask_for_next(struct mm *mm, vpn_t vpn, const struct ra_stream *s)
 	first = forward ? s->first.val + VM_RUN_MAX : s->first.val - VM_RUN_MAX;
 	if (!pte_is_swap(pte_read(mm, (vpn_t){ forward ? first : first + VM_RUN_MAX - 1 })))
 		return;
-	atomic64_set(&mm->kswapd.ahead, ((u64)first + 1) << 2 | (u64)s->reads << 1 | s->keep);
+	atomic64_set(&mm->kswapd.ahead, ((u64)first + 1) << RA_FLAGS_BITS | s->flags);
 	kswapd_wake(mm);
 }
 
@@ -255,18 +263,32 @@ void readahead_behind(struct mm *mm)
 
 	if (!hint || !atomic64_cas_relaxed(&mm->kswapd.ahead, &hint, 0))
 		return;
-	readahead_range(mm, (vpn_t){ (u32)(hint >> 2) - 1 }, VM_RUN_MAX, hint & 1, hint & 2);
+	readahead_range(mm, (vpn_t){ (u32)(hint >> RA_FLAGS_BITS) - 1 }, VM_RUN_MAX,
+			(u32)hint & ((1 << RA_FLAGS_BITS) - 1));
 }
 
-void readahead(struct mm *mm, vpn_t vpn, bool write)
+/* The page that a stream has faulted on is one of its pages, as those that are read ahead. */
+static void mark_streamed(struct mm *mm, vpn_t vpn, u64 orig_pte)
+{
+	u64 pte, arrival;
+
+	if (!pte_trylock(mm, vpn, &pte))
+		return;
+	arrival = lru_arrival(pte_stamp(pte), orig_pte, true);
+	pte_unlock(mm, vpn, pte_is_present(pte) ? pte | (arrival & PTE_STREAMED) : pte);
+}
+
+void readahead(struct mm *mm, vpn_t vpn, u64 orig_pte, bool write)
 {
 	struct ra_stream s;
 
 	if (!stream_find(mm, vpn, write, &s))
 		return;
+	if (s.nr >= STREAM_SURE && vpn.val / STREAM_SURE % STREAM_SPARES)
+		mark_streamed(mm, vpn, orig_pte);
 	/* First, so that both are at work at the same time. */
 	ask_for_next(mm, vpn, &s);
-	readahead_range(mm, s.first, s.nr, s.keep, s.reads);
+	readahead_range(mm, s.first, s.nr, s.flags);
 }
 
 bool readahead_with(struct mm *mm, vpn_t vpn, bool write)
@@ -280,6 +302,6 @@ bool readahead_with(struct mm *mm, vpn_t vpn, bool write)
 		s.first = vpn;
 	else
 		s.first.val = vpn.val + 1 - s.nr;
-	readahead_range(mm, s.first, s.nr, s.keep, s.reads);
+	readahead_range(mm, s.first, s.nr, s.flags);
 	return pte_is_present(pte_read(mm, vpn));
 }

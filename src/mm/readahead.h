@@ -12,8 +12,8 @@
 
 #include "mm/types.h"
 
-/* After a fault on a swapped page was served. */
-void readahead(struct mm *mm, vpn_t vpn, bool write);
+/* After a fault on a swapped page was served; `orig_pte` is what it was before. */
+void readahead(struct mm *mm, vpn_t vpn, u64 orig_pte, bool write);
 
 /*
  * By the background thread: what a stream will want after the run that its own thread has just read, so that it finds
@@ -27,8 +27,12 @@ void readahead_behind(struct mm *mm);
  */
 bool must_check readahead_with(struct mm *mm, vpn_t vpn, bool write);
 
-/*
- * Brings in what it can of [first, first + nr), nr <= VM_RUN_MAX; with `keep` clean, the slots keeping their data, with
- * `reads` so at least where they lie on a lower device.
- */
-void readahead_range(struct mm *mm, vpn_t first, u32 nr, bool keep, bool reads);
+enum ra_flags {
+	RA_KEEP = 1 << 0, /* the pages come in clean, and their slots keep their data */
+	RA_READS = 1 << 1, /* so at least where slots lie on a lower device: nobody is going to write to the pages */
+	RA_STREAMED = 1 << 2, /* nobody has asked for them but a stream, which is going to pass them (lru.h) */
+	RA_FLAGS_BITS = 3,
+};
+
+/* Brings in what it can of [first, first + nr), nr <= VM_RUN_MAX; `flags` of enum ra_flags. */
+void readahead_range(struct mm *mm, vpn_t first, u32 nr, u32 flags);

@@ -19,6 +19,8 @@
 
 enum {
 	TABLES_PER_RUN = 64, /* page tables that one run looks at, at most */
+	STREAMED_TABLES = 8, /* of those with streamed pages */
+	LONG_RUN = FRAME_RUN / 4, /* shorter ones are filled up, as what interrupts other processors costs the same */
 	LOWER_RUNS_MAX = 64, /* many of them may find only pages that are too young as yet */
 	RECLAIM_RETRIES_MAX = 16, /* runs in a row that could free nothing, before it is called out of memory */
 	PUT_BACK_TRIES_MAX = 10000,
@@ -85,22 +87,21 @@ static void sort_victims(struct reclaim_run *run)
 }
 
 /*
- * What of a page table is at least so old, and has all of `flags`. Returns how many pages of it are present, or may be
- * in a moment.
+ * What of a page table is at least so old, and has all of `flags`. Returns how many of its pages that have these are
+ * present, or may be in a moment; not all, if the run is full.
  */
 static u32 isolate_table(struct mm *mm, struct reclaim_run *run, u32 table, u32 age, u64 flags)
 {
 	u32 first = table * PTES_PER_PAGE, end = (u32)min_u64(first + PTES_PER_PAGE, mm->vm.nr_pages), seen = 0;
-	u8 now = lru_now(mm);
+	u32 now = lru_now(mm);
 
 	for (u32 at = first; at < end && run->nr < FRAME_RUN; at++) {
 		u64 pte = pte_read(mm, (vpn_t){ at });
 
-		if (!pte_may_be_present(pte))
+		if (!pte_may_be_present(pte) || (pte & flags) != flags)
 			continue;
 		seen++;
-		if (lru_age(now, pte) >= age && (pte & flags) == flags &&
-		    victim_lock(mm, (vpn_t){ at }, &run->victims[run->nr]))
+		if (lru_age(now, pte) >= age && victim_lock(mm, (vpn_t){ at }, &run->victims[run->nr]))
 			run->nr++;
 	}
 	return seen;
@@ -115,6 +116,19 @@ static void isolate_cold(struct mm *mm, struct reclaim_run *run)
 		(void)isolate_table(mm, run, table, 0, PTE_COLD);
 		if (run->nr == FRAME_RUN)
 			lru_give_cold(mm, table);
+	}
+}
+
+/* What came in ahead of streams, and has been there for long enough. */
+static void isolate_streamed(struct mm *mm, struct reclaim_run *run)
+{
+	u32 table;
+
+	for (u32 left = STREAMED_TABLES; left > 0 && run->nr < FRAME_RUN && lru_take_streamed(mm, &table); left--) {
+		u32 before = run->nr, seen = isolate_table(mm, run, table, LRU_CLOCK_DEPTH, PTE_STREAMED);
+
+		if (seen > run->nr - before || run->nr == FRAME_RUN)
+			lru_give_streamed(mm, table);
 	}
 }
 
@@ -196,7 +210,7 @@ static void publish_stolen(struct mm *mm, struct reclaim_run *run, struct victim
 
 	*frame_desc(mm, frame) = (struct frame_desc){ .vpn = v->vpn, .entry = v->entry };
 	slot_publish(swap_slot(mm, v->entry), frame.val, true);
-	pte_unlock(mm, v->vpn, pte_with_stamp(pte_make_swap(v->entry), lru_now(mm)));
+	pte_unlock(mm, v->vpn, lru_departure(lru_now(mm), v->pte) | pte_make_swap(v->entry));
 }
 
 /* Gives back a slot that nothing was stored in. */
@@ -449,6 +463,8 @@ static void reclaim_oldest(struct mm *mm, struct reclaim_run *run)
 	reclaim_begin(mm, run);
 	isolate_cold(mm, run);
 	if (!run->nr)
+		isolate_streamed(mm, run);
+	if (run->nr < LONG_RUN)
 		isolate_oldest(mm, run);
 	sort_victims(run);
 	reclaim_victims(mm, run);

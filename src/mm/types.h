@@ -100,6 +100,7 @@ struct budget {
 #define TABLE_TOUCHED ((u64)1 << 0) /* a PTE in it was written: it is real memory */
 #define TABLE_QUEUED ((u64)1 << 1) /* it has an entry in mm->lru.oldest */
 #define TABLE_COLD ((u64)1 << 2) /* it has an entry in mm->lru.cold */
+#define TABLE_STREAMED ((u64)1 << 3) /* it has an entry in mm->lru.streamed */
 
 /* A queue of page tables, by number, in chunks of one page (lru.c). */
 struct lru_chunk;
@@ -116,6 +117,7 @@ struct lru_queue {
 struct lru {
 	struct lru_queue oldest; /* page tables with present pages, each once: QUEUED */
 	struct lru_queue cold; /* those with pages advised cold, each at most once: COLD */
+	struct lru_queue streamed; /* those with pages that came in ahead of a stream, each at most once: STREAMED */
 	struct atomic64 freed; /* pages ever uncharged: with those resident, how many ever came in */
 	struct atomic32 evict_age; /* pages at least so old may leave now */
 	struct atomic32 keep_score; /* whether keeping slots for pages that are read has paid */

@@ -191,7 +191,7 @@ static bool victim_end(struct mm *mm, struct victim *v, bool written)
 void drop_clean_victims(struct mm *mm, const struct victim *v, u32 nr)
 {
 	vpn_t vpns[FRAME_RUN];
-	u8 now = lru_now(mm);
+	u32 now = lru_now(mm);
 
 	must(nr <= FRAME_RUN);
 	if (!nr)
@@ -200,7 +200,7 @@ void drop_clean_victims(struct mm *mm, const struct victim *v, u32 nr)
 		vpns[i] = v[i].vpn;
 	vm_zap_pages(&mm->vm, vpns, nr);
 	for (u32 i = 0; i < nr; i++)
-		pte_unlock(mm, v[i].vpn, pte_with_stamp(pte_make_swap(pte_to_swp_entry(v[i].pte)), now));
+		pte_unlock(mm, v[i].vpn, lru_departure(now, v[i].pte) | pte_make_swap(pte_to_swp_entry(v[i].pte)));
 	budget_uncharge(mm, nr);
 }
 
