@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 # Page throughput of the nbd and rados devices against bare loops of libnbd and librados, at the same depth, in turns.
 #
-#   remote.sh WEIR BENCH_REMOTE [ROUNDS [PAGES [DEPTH]]]
+#   remote.sh WEIR BENCH_REMOTE [ROUNDS [PAGES [DEPTH [nbd|rados]]]]
 set -eu
-weir=$1 bench=$2 rounds=${3:-5} pages=${4:-16384} depth=${5:-64}
+weir=$1 bench=$2 rounds=${3:-5} pages=${4:-16384} depth=${5:-64} only=${6:-}
 tests=$(cd "$(dirname "$0")/../tests" && pwd)
 tmp=$(mktemp -d)
 cluster=$tmp/ceph
@@ -41,7 +41,9 @@ compare() {
 	done
 }
 
-if command -v nbdkit >/dev/null; then
+if [ "$only" = rados ]; then
+	:
+elif command -v nbdkit >/dev/null; then
 	nbdkit -f -U "$tmp/nbd.sock" memory 1G &
 	server=$!
 	while [ ! -S "$tmp/nbd.sock" ]; do sleep 0.05; done
@@ -52,7 +54,9 @@ if command -v nbdkit >/dev/null; then
 else
 	echo "nbd is left out: no nbdkit; run scripts/setup check"
 fi
-if command -v ceph-osd >/dev/null; then
+if [ "$only" = nbd ]; then
+	:
+elif command -v ceph-osd >/dev/null; then
 	"$tests/ceph_mini.py" start "$cluster"
 	compare rados "rados:swap,conf=$cluster/ceph.conf" rados swap "$((pages / 4))" "$depth" "$cluster/ceph.conf"
 else

@@ -104,6 +104,21 @@ servers() {
 		"nbd:nbds+unix://other@/?socket=$tmp/tls.sock&tls-psk-file=$tmp/keys.psk"
 }
 
+# Servers work on a few requests of each connection at a time: a batch goes by all of them.
+spreads() {
+	local nr bench
+	bench=$(dirname "$weir")/../../bench/bench_remote
+	serve spread --filter=log memory 128M logfile="$tmp/spread.log"
+	timeout 60 "$weir" run --memory 64M --swap "$(unix spread)" -- \
+		env -u LD_PRELOAD "$bench" weir "" 1024 64 >"$tmp/out" 2>"$tmp/err" ||
+		fail "batches: status $?"
+	for nr in 1 2 3 4; do
+		[ "$(grep -c "connection=$nr Read .*count=0x1000 " "$tmp/spread.log")" -ge 128 ] ||
+			fail "connection $nr has less than half of its share of the reads"
+	done
+	ok "batches go by all connections"
+}
+
 refusals() {
 	refused "no server" "cannot be reached: .*No such file" "$(unix nobody)"
 	serve readonly -r memory 128M
@@ -254,7 +269,7 @@ taken_off() {
 	ok "taken off while the run goes on, and on again: $(tail -1 "$tmp/out")"
 }
 
-for part in ${WEIR_NBD_PARTS:-servers refusals restarts severed hang errors kills taken_off}; do
+for part in ${WEIR_NBD_PARTS:-servers spreads refusals restarts severed hang errors kills taken_off}; do
 	$part
 done
 no_engine "the end"

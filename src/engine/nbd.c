@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -36,6 +37,11 @@ enum {
 	CONNECTIONS_DEFAULT = 4,
 	GROUP_MAX = 32, /* pages in a command */
 	BOUNCE_BUFFERS = 16,
+	/*
+	 * Pages that a connection is given at a time, or one command of more. Of fewer, each wakes a thread on both
+	 * sides; and servers work on so many commands of a connection at once (nbdkit, qemu-nbd): a batch goes by some.
+	 */
+	SHARE = 16,
 	POLL_MS = 100,
 	PAGES_MIN = 256, /* an export of less is a mistake */
 	HEAD_PAGES = 16, /* where file systems and partition tables begin */
@@ -296,38 +302,45 @@ static struct connection *choose_connection(void)
 	return best;
 }
 
-/* Context: `use` held, so that the handle stays. False: nothing was pending, or the connection cannot take it. */
-static bool send_one(struct connection *c)
+/* Gives the connection a share of what is pending. Returns how many. Context: `use` held, so that the handle stays. */
+static u32 take_pending(struct connection *c, struct request *share[SHARE])
 {
-	struct request *r = NULL;
+	u32 nr = 0, pages = 0;
 
 	pthread_mutex_lock(&n.lock);
-	if (c->ready && !c->broken)
-		r = n.pending;
-	if (r) {
-		request_unlink(r);
-		r->repeated = r->sent;
-		r->sent = true;
-		connection_add(c, r);
+	while (c->ready && !c->broken && n.pending && pages < SHARE) {
+		share[nr] = n.pending;
+		request_unlink(share[nr]);
+		connection_add(c, share[nr]);
+		pages += share[nr++]->nr;
 	}
 	pthread_mutex_unlock(&n.lock);
-	if (!r)
-		return false;
-	if (send_command(c->nbd, r) < 0) {
-		pthread_mutex_lock(&n.lock);
-		c->broken = true;
-		pthread_mutex_unlock(&n.lock);
-		kick(c);
+	return nr;
+}
+
+/* Context: `use` held: what it has but was not sent cannot be answered, and is pending again when it is closed. */
+static void send_all(struct connection *c, struct request *const *share, u32 nr)
+{
+	for (u32 i = 0; i < nr; i++) {
+		share[i]->repeated = share[i]->sent;
+		share[i]->sent = true;
+		if (send_command(c->nbd, share[i]) < 0) {
+			pthread_mutex_lock(&n.lock);
+			c->broken = true;
+			pthread_mutex_unlock(&n.lock);
+			kick(c);
+			return;
+		}
 	}
-	return true;
 }
 
 /* Sends what is pending, as long as there is a connection. Any thread. */
 static void dispatch(void)
 {
 	for (;;) {
+		struct request *share[SHARE];
 		struct connection *c;
-		bool more;
+		u32 nr;
 
 		pthread_mutex_lock(&n.lock);
 		c = n.pending ? choose_connection() : NULL;
@@ -335,9 +348,10 @@ static void dispatch(void)
 		if (!c)
 			return;
 		pthread_mutex_lock(&c->use);
-		more = send_one(c);
+		nr = take_pending(c, share);
+		send_all(c, share, nr);
 		/* What the socket did not take at once its own thread sends on. */
-		if (more && (nbd_aio_get_direction(c->nbd) & LIBNBD_AIO_DIRECTION_WRITE))
+		if (nr && (nbd_aio_get_direction(c->nbd) & LIBNBD_AIO_DIRECTION_WRITE))
 			kick(c);
 		pthread_mutex_unlock(&c->use);
 	}
@@ -498,6 +512,9 @@ static struct nbd_handle *nbd_connect_new(u64 deadline)
 	if (!nbd)
 		return NULL;
 	nbd_set_uri_allow_local_file(nbd, true); /* keys of TLS */
+	/* Commands succeed or fail as a whole here: the answers of fewer parts take half of the system calls. */
+	nbd_set_request_structured_replies(nbd, false);
+	nbd_set_pread_initialize(nbd, false);
 	if (!nbd_aio_connect_uri(nbd, n.uri) && !wait_ready(nbd, deadline))
 		return nbd;
 	trouble("%s", nbd_reason());
@@ -587,6 +604,20 @@ static bool is_to_close(struct connection *c)
 	return broken || silent;
 }
 
+/*
+ * Each call takes one answer at most. None may be made when there is nothing: libnbd would then wait for an answer, and
+ * send no command before it has come.
+ */
+static void take_answers(struct connection *c)
+{
+	u32 nr = 0;
+	int bytes = 0;
+
+	do
+		(void)nbd_aio_notify_read(c->nbd);
+	while (++nr < RING_CELLS && !ioctl(nbd_aio_get_fd(c->nbd), FIONREAD, &bytes) && bytes > 0);
+}
+
 /* One round of waiting for the socket. False: the connection has died. */
 static bool connection_poll(struct connection *c)
 {
@@ -605,7 +636,7 @@ static bool connection_poll(struct connection *c)
 		must(errno == EAGAIN);
 	/* Errors are told by is_dead below; a direction that has changed meanwhile is none. */
 	if (fds[0].revents & (POLLIN | POLLHUP | POLLERR))
-		(void)nbd_aio_notify_read(c->nbd);
+		take_answers(c);
 	else if (fds[0].revents & POLLOUT)
 		(void)nbd_aio_notify_write(c->nbd);
 	if (!nbd_aio_is_dead(c->nbd) && !nbd_aio_is_closed(c->nbd))
