@@ -2,8 +2,8 @@
 /*
  * What a swap-in costs, against its floor, with faults by signal and (where the user may) by thread. Everything is
  * paged out to zram (LZ4), then one word of each page is read, one page a fault. The floor is the same work done bare:
- * SIGBUS, LZ4_decompress_safe, UFFDIO_COPY, with no page table, slot, budget or lock. Interleaved in one run; medians
- * with min and max.
+ * SIGBUS, LZ4_decompress_safe, UFFDIO_COPY, with no page table, slot, budget or lock. By one thread and by twice as
+ * many up to the number of processors; interleaved in one run; medians with min and max.
  *
  *   bench_swapin [MIB [ROUNDS [FILE]]]
  */
@@ -19,13 +19,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "fault/signal.h"
 #include "fault/thread.h"
 #include "mm/mm.h"
 #include "sync/wait.h"
 #include "vm/uffd_abi.h"
 
-enum { ROUNDS_MAX = 101, THREADS_MAX = 2 };
+enum { ROUNDS_MAX = 101, THREADS_MAX = 64 };
 
 static u32 nr_pages;
 static u8 *data; /* nr_pages of real file contents */
@@ -115,7 +116,8 @@ static void weir_setup(struct target *t, enum vm_faults faults)
 		.on_adopt = faults == VM_FAULTS_THREAD ? start_threads : NULL,
 		.resident_pages = 2 * (u64)nr_pages + MM_LIMIT_PAGES_MIN,
 		.nr_pages = 1 << 22,
-		.nr_cpus = 2,
+		.nr_cpus = os_nr_cpus(),
+		.no_readahead = true,
 		.stats = &t->stats,
 	};
 	struct swap_device_config dev_cfg;
@@ -253,7 +255,7 @@ static void load(const char *path)
 int main(int argc, char **argv)
 {
 	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
-	u32 rounds = argc > 2 ? (u32)atoi(argv[2]) : 9;
+	u32 rounds = argc > 2 ? (u32)atoi(argv[2]) : 9, most = (u32)min_u64(os_nr_cpus(), THREADS_MAX);
 
 	nr_pages = (argc > 1 ? (u32)atoi(argv[1]) : 128) * 256;
 	if (!nr_pages || nr_pages > 1 << 20 || !rounds || rounds > ROUNDS_MAX) {
@@ -269,7 +271,7 @@ int main(int argc, char **argv)
 		printf("no faults by thread for this user\n");
 	else
 		weir_setup(&by_thread, VM_FAULTS_THREAD);
-	for (u32 threads = 1; threads <= THREADS_MAX; threads++)
+	for (u32 threads = 1; threads <= most; threads *= 2)
 		bench(threads, rounds);
 	mm_destroy(&by_signal.mm);
 	if (by_thread.region) {

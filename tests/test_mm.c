@@ -244,7 +244,7 @@ static void test_dropped_pages_read_as_zero_and_give_all_back(void)
 		usleep(1000);
 	expect_eq(swap_used(&mm), 0);
 	used = budget_resident(atomic64_read(&mm.budget.used));
-	expect(used <= FRAME_RUN * mm.frames.nr_runs + frames_nr_plain(&mm));
+	expect(used <= FRAME_RUN * mm.frames.runs.nr + frames_nr_charged(&mm));
 	for (u32 i = 0; i < REGION_PAGES; i += 97)
 		expect_eq(m[i * WORDS], 0);
 	expect_eq(mm_unmap(&mm, vpn_of(m), REGION_PAGES), 0);
@@ -358,6 +358,39 @@ static void test_the_least_grant_is_enough(void)
 		expect_eq(mm_give(&mm, 1), 0);
 		teardown();
 	}
+}
+
+/* A large grant has all spare runs and buffers, a small one none, and what is in use goes when it is put back. */
+static void test_spare_frames_follow_the_grant(void)
+{
+	const u32 limit = 16 * LIMIT_PAGES;
+	struct frame_set *runs = &mm.frames.runs, *buffers = &mm.frames.buffers;
+	frame_t first[FRAME_BUFFERS_MAX];
+	u64 spare_pages, free;
+
+	nr_cpus = 16;
+	setup_shared(limit, 0, limit, 0);
+	(void)map_pages(2 * limit);
+	expect(mm_is_adopted(&mm));
+	expect(runs->nr_max > runs->nr && buffers->nr_max > buffers->nr);
+	spare_pages = (runs->nr_max - runs->nr + buffers->nr_max - buffers->nr) * FRAME_RUN;
+	expect_eq(atomic64_read(&runs->spare) | atomic64_read(&buffers->spare), 0);
+	free = budget_free(&mm);
+	frames_trim(&mm);
+	expect_eq(budget_free(&mm), free + spare_pages);
+
+	for (u32 i = 0; i <= buffers->nr; i++)
+		expect(frame_buffer_tryget(&mm, &first[i]));
+	expect_eq(frame_set_nr_later(buffers), 1);
+	expect_eq(budget_free(&mm), free + spare_pages - FRAME_RUN);
+	expect(mm_give(&mm, limit) > limit / 2);
+	expect_eq(frame_set_nr_later(buffers), 1);
+	for (u32 i = 0; i <= buffers->nr; i++)
+		frame_buffer_put(&mm, first[i]);
+	expect_eq(frame_set_nr_later(buffers), 0);
+	expect_eq(frame_set_nr_later(runs), 0);
+	teardown();
+	nr_cpus = NR_CPUS;
 }
 
 /* Before adoption: what is handed out is granted, and what was given back is spare. */
@@ -580,7 +613,7 @@ static void test_full_swap_is_out_of_memory_and_loses_nothing(void)
 		release_range(&mm, (uintptr_t)(m + got * WORDS), 8);
 		got++;
 	}
-	expect(got >= LIMIT_PAGES - mm.budget.reserve - frames_nr_plain(&mm) && got < fit);
+	expect(got >= LIMIT_PAGES - mm.budget.reserve - frames_nr_charged(&mm) && got < fit);
 	/* With room for one page (and a read frame), all the others can be looked at again. */
 	mm_drop(&mm, vpn_of(m), 2);
 	for (u32 i = 2; i < got; i++)
@@ -696,18 +729,19 @@ static void *stress_pageout(void *arg)
 		sigfillset(&all);
 		pthread_sigmask(SIG_SETMASK, &all, &old);
 		mm_pageout(&mm, vpn_of(m + at * WORDS), 128);
+		if (mm.budget.more)
+			atomic32_add_return(&others_free, mm_give(&mm, FRAME_RUN));
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
 	}
 	return NULL;
 }
 
-static void threads_verify_every_page(const char *swap)
+static void verify_every_page(void)
 {
 	struct worker *workers = calloc(STRESS_THREADS, sizeof(*workers));
 	pthread_t pageout;
 	u64 *m;
 
-	setup_limits(swap, 0, LIMIT_PAGES);
 	m = map_pages(STRESS_PAGES);
 	atomic32_set(&stress_stop, 0);
 	expect_eq(pthread_create(&pageout, NULL, stress_pageout, m), 0);
@@ -726,6 +760,22 @@ static void threads_verify_every_page(const char *swap)
 	}
 	free(workers);
 	teardown();
+}
+
+static void threads_verify_every_page(const char *swap)
+{
+	setup_limits(swap, 0, LIMIT_PAGES);
+	verify_every_page();
+}
+
+/* The grant goes up and down, and with it the spare frames. */
+static void test_threads_verify_every_page_of_a_shared_limit(void)
+{
+	nr_cpus = 16;
+	setup_shared(0, LIMIT_PAGES, LIMIT_PAGES, 0);
+	expect(mm.frames.buffers.nr_max > mm.frames.buffers.nr);
+	verify_every_page();
+	nr_cpus = NR_CPUS;
 }
 
 static void test_threads_verify_every_page_under_reclaim(void)
@@ -1051,6 +1101,7 @@ static void run_all(void)
 	run_test(test_a_grant_grows_and_is_kept);
 	run_test(test_what_is_granted_can_be_given_back);
 	run_test(test_the_least_grant_is_enough);
+	run_test(test_spare_frames_follow_the_grant);
 	run_test(test_unmanaged_memory_is_granted);
 	run_test(test_both_limits_are_shared);
 	run_test(test_held_pages_stay);
@@ -1066,6 +1117,7 @@ static void run_all(void)
 	run_test(test_reads_of_a_slow_device_are_tried_again);
 	run_test(test_priorities_say_which_device_is_used);
 	run_test(test_threads_verify_every_page_under_reclaim);
+	run_test(test_threads_verify_every_page_of_a_shared_limit);
 	run_test(test_threads_verify_every_page_of_a_slow_device);
 	run_test(test_the_background_thread_gets_help);
 	run_test(test_threads_map_and_unmap_under_reclaim);

@@ -265,21 +265,45 @@ static u64 budget_add(struct mm *mm, u64 amount)
 	return used;
 }
 
-bool budget_try_charge(struct mm *mm, u32 nr)
+static u32 reserve_now(const struct budget *b)
 {
-	const struct budget *b = &mm->budget;
-	u64 old = atomic64_read(&mm->budget.used);
+	return b->reserve + atomic32_read(&b->more_reserve);
+}
+
+/* *used: what it is then. Acquire: meets budget_to_reserve(). */
+static bool try_add(struct budget *b, u32 nr, u32 reserve, u64 *used)
+{
+	u64 old = atomic64_read(&b->used);
 
 	do {
 		u64 resident = budget_resident(old) + nr;
 
-		if (b->resident_max < UINT32_MAX && resident > b->resident_max - b->reserve)
+		if (b->resident_max < UINT32_MAX && resident > b->resident_max - reserve)
 			return false;
-		if (b->memory_max < UINT32_MAX && resident + budget_stored(old) > b->memory_max - b->reserve)
+		if (b->memory_max < UINT32_MAX && resident + budget_stored(old) > b->memory_max - reserve)
 			return false;
-	} while (!atomic64_cas_relaxed(&mm->budget.used, &old, old + nr));
-	budget_publish(mm, old + nr);
+	} while (!atomic64_cas_acquire(&b->used, &old, old + nr));
+	*used = old + nr;
 	return true;
+}
+
+bool budget_try_charge(struct mm *mm, u32 nr)
+{
+	struct budget *b = &mm->budget;
+	u32 reserve = reserve_now(b), now;
+	u64 used;
+
+	while (try_add(b, nr, reserve, &used)) {
+		now = reserve_now(b);
+		if (now <= reserve) {
+			budget_publish(mm, used);
+			return true;
+		}
+		/* It was raised before we charged: what we have taken may be of it. */
+		atomic64_fetch_sub(&b->used, nr);
+		reserve = now;
+	}
+	return false;
 }
 
 void budget_charge_reclaim(struct mm *mm, u32 nr)
@@ -293,6 +317,22 @@ void budget_refund(struct mm *mm, u32 nr)
 
 	must(budget_resident(old) >= nr);
 	budget_publish(mm, old - nr);
+}
+
+void budget_to_reserve(struct mm *mm, u32 nr)
+{
+	u64 old;
+
+	atomic32_add_return(&mm->budget.more_reserve, nr);
+	/* Release: who charges after this sees the reserve. */
+	old = atomic64_fetch_sub_release(&mm->budget.used, nr);
+	must(budget_resident(old) >= nr);
+	budget_publish(mm, old - nr);
+}
+
+void budget_unreserve(struct mm *mm, u32 nr)
+{
+	must(atomic32_add_return(&mm->budget.more_reserve, -nr) <= UINT32_MAX - nr);
 }
 
 void budget_uncharge(struct mm *mm, u32 nr)
@@ -346,10 +386,11 @@ u64 budget_free(const struct mm *mm)
 	u64 used = atomic64_read(&b->used); /* a hint: whoever acts on it charges for real */
 	u64 resident = budget_resident(used), total = resident + budget_stored(used);
 	u64 free = UINT32_MAX;
+	u32 reserve = reserve_now(b);
 
 	if (b->resident_max < UINT32_MAX)
-		free = resident + b->reserve < b->resident_max ? b->resident_max - b->reserve - resident : 0;
+		free = resident + reserve < b->resident_max ? b->resident_max - reserve - resident : 0;
 	if (b->memory_max < UINT32_MAX)
-		free = min_u64(free, total + b->reserve < b->memory_max ? b->memory_max - b->reserve - total : 0);
+		free = min_u64(free, total + reserve < b->memory_max ? b->memory_max - reserve - total : 0);
 	return free;
 }

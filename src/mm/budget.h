@@ -63,6 +63,10 @@ void budget_uncharge_store(void *mm, u64 pages);
 /* The core's own tables: small steps, never refused, never given back. */
 void budget_charge_tables(struct mm *mm, u32 nr);
 
+/* Makes reserve of pages that the caller has charged; gives such reserve up. */
+void budget_to_reserve(struct mm *mm, u32 nr);
+void budget_unreserve(struct mm *mm, u32 nr);
+
 /* What this process uses, both halves, without what is withheld. */
 u64 budget_used(const struct mm *mm);
 

@@ -4,6 +4,7 @@
 #include "base/mutation.h"
 #include "mm/area.h"
 #include "mm/demote.h"
+#include "mm/frames.h"
 #include "mm/mm.h"
 #include "mm/pte.h"
 #include "mm/reclaim.h"
@@ -82,7 +83,7 @@ int mm_fork_begin(struct mm *mm)
 	if (!mutate(MUTATE_FORK_RUNNING))
 		kswapd_stop(mm);
 	kwriteback_stop(mm);
-	must((u32)__builtin_popcountll(atomic64_read(&mm->frames.free_runs)) == mm->frames.nr_runs);
+	must(frame_set_is_idle(&mm->frames.runs));
 	ret = devices_begin(mm);
 	if (ret)
 		fork_end(mm);

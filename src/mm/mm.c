@@ -38,7 +38,7 @@ static u64 smaller_limit(const struct mm_config *cfg)
 
 /*
  * Runs of frames: one per reclaimer that can usefully work, but never more than 1/8 of the limit; of a shared one, in
- * which many processes must have their reserve, 1/128.
+ * which many processes must have their reserve, 1/128 for good (frames.h).
  */
 static u32 choose_nr_runs(const struct mm_config *cfg, bool shared)
 {
@@ -49,7 +49,7 @@ static u32 choose_nr_runs(const struct mm_config *cfg, bool shared)
 
 /*
  * Buffers: for the reclaimers, and for faults that read ahead, one of each at least; otherwise never more than 1/16 of
- * the limit, of a shared one 1/256.
+ * the limit, of a shared one 1/256 for good.
  */
 static u32 choose_nr_buffers(const struct mm_config *cfg, bool shared)
 {
@@ -74,13 +74,13 @@ static size_t pte_tables_bytes(u32 nr_pages)
 	return DIV_ROUND_UP(nr_pages, PTES_PER_PAGE) * sizeof(struct atomic64);
 }
 
-static int tables_alloc(struct mm *mm, u32 nr_pages, u32 nr_runs, u32 nr_buffers, u64 limit_pages)
+static int tables_alloc(struct mm *mm, u32 nr_pages, const struct frame_numbers *numbers, u64 limit_pages)
 {
 	mm->ptes = vm_table_alloc((size_t)nr_pages * sizeof(struct atomic64));
 	mm->pte_tables = vm_table_alloc(pte_tables_bytes(nr_pages));
 	if (!mm->ptes || !mm->pte_tables)
 		return -ENOMEM;
-	if (area_init(&mm->areas) || frames_init(&mm->frames, nr_runs, nr_buffers))
+	if (area_init(&mm->areas) || frames_init(&mm->frames, numbers))
 		return -ENOMEM;
 	return lru_init(mm, nr_pages, limit_pages);
 }
@@ -106,12 +106,18 @@ int mm_create(struct mm *mm, const struct mm_config *cfg)
 {
 	u64 limit = smaller_limit(cfg);
 	bool shared = cfg->more != NULL;
-	u32 nr_runs = choose_nr_runs(cfg, shared), nr_buffers = choose_nr_buffers(cfg, shared);
+	bool no_spare = shared && cfg->nr_cpus <= 2; /* those that are there for good are enough */
+	const struct frame_numbers numbers = {
+		.nr_runs = choose_nr_runs(cfg, shared),
+		.nr_runs_max = choose_nr_runs(cfg, no_spare),
+		.nr_buffers = choose_nr_buffers(cfg, shared),
+		.nr_buffers_max = choose_nr_buffers(cfg, no_spare),
+	};
 	struct vm_config vm = {
 		.window_hint = cfg->window_hint,
 		.nr_pages = cfg->nr_pages,
-		.nr_steal_frames = nr_runs * FRAME_RUN,
-		.nr_plain_frames = nr_plain_frames(nr_buffers),
+		.nr_steal_frames = numbers.nr_runs_max * FRAME_RUN,
+		.nr_plain_frames = nr_plain_frames(numbers.nr_buffers_max),
 		.method = cfg->method,
 		.faults = cfg->faults,
 		.moves_unreported = &cfg->stats->moves_unreported,
@@ -139,14 +145,14 @@ int mm_create(struct mm *mm, const struct mm_config *cfg)
 	ret = vm_open(&mm->vm, &vm);
 	if (ret)
 		return ret;
-	ret = tables_alloc(mm, cfg->nr_pages, nr_runs, nr_buffers, limit);
+	ret = tables_alloc(mm, cfg->nr_pages, &numbers, limit);
 	if (ret) {
 		tables_free(mm);
 		vm_close(&mm->vm);
 		return ret;
 	}
-	budget_init(mm, limit_or_none(cfg->memory_pages), limit_or_none(cfg->resident_pages), nr_runs * FRAME_RUN,
-		    frames_nr_plain(mm));
+	budget_init(mm, limit_or_none(cfg->memory_pages), limit_or_none(cfg->resident_pages),
+		    numbers.nr_runs * FRAME_RUN, frames_nr_charged(mm));
 	if (shared)
 		budget_share(mm, cfg->granted, cfg->more);
 	return 0;
@@ -663,7 +669,7 @@ static int adopt_locked(struct mm *mm)
 	if (!mm->vm.registered) {
 		ret = vm_register(&mm->vm);
 		if (!ret)
-			budget_charge_reclaim(mm, frames_nr_plain(mm));
+			budget_charge_reclaim(mm, frames_nr_charged(mm));
 	}
 	if (!ret && mm->on_adopt)
 		ret = mm->on_adopt(mm);
@@ -679,6 +685,7 @@ static int adopt_locked(struct mm *mm)
 		ret = kwriteback_start(mm);
 	if (ret)
 		return ret;
+	frames_grow(mm);
 	atomic32_store_release(&mm->adopted, 1);
 	atomic64_set(&mm->stats->adopted, 1);
 	return 0;
@@ -734,6 +741,7 @@ u32 mm_give_spare(struct mm *mm, u32 nr)
 {
 	u32 given;
 
+	frames_trim(mm);
 	mutex_lock(&mm->areas.lock);
 	given = budget_lower(mm, (u32)min_u64(nr, spare_pages(mm)));
 	mutex_unlock(&mm->areas.lock);
@@ -743,6 +751,7 @@ u32 mm_give_spare(struct mm *mm, u32 nr)
 u32 mm_give(struct mm *mm, u32 nr)
 {
 	must(mm_is_adopted(mm));
+	frames_trim(mm);
 	return reclaim_and_lower(mm, nr);
 }
 
@@ -815,7 +824,7 @@ int mm_swapon(struct mm *mm, struct swap_device *dev)
 void mm_assert_valid(struct mm *mm)
 {
 	u64 present = 0, used = budget_used(mm), named = 0, queued = 0;
-	u64 frames = mm_is_adopted(mm) ? frames_nr_plain(mm) : 0;
+	u64 frames = mm_is_adopted(mm) ? frames_nr_charged(mm) : 0;
 
 	for (u32 at = 0; at < mm->vm.nr_pages; at++) {
 		u64 pte, table = atomic64_read(&mm->pte_tables[at / PTES_PER_PAGE]);
@@ -840,6 +849,5 @@ void mm_assert_valid(struct mm *mm)
 	must(named == swap_used(mm));
 	must(present + frames == budget_resident(used));
 	must(atomic64_read(&mm->frames.free_reads) == ~(u64)0 >> (64 - READ_FRAMES));
-	must(__builtin_popcountll(atomic64_read(&mm->frames.free_runs)) == (int)mm->frames.nr_runs);
-	must(__builtin_popcountll(atomic64_read(&mm->frames.free_buffers)) == (int)mm->frames.nr_buffers);
+	must(frame_set_is_idle(&mm->frames.runs) && frame_set_is_idle(&mm->frames.buffers));
 }

@@ -665,8 +665,10 @@ static void kswapd_main(void *arg)
 		readahead_behind(mm);
 		compacted = compact_run(mm) > 0;
 		if (budget_free(mm) < budget_high(mm)) {
-			if (budget_more(mm, budget_high(mm), BUDGET_NOW))
+			if (budget_more(mm, budget_high(mm), BUDGET_NOW)) {
+				frames_grow(mm);
 				continue;
+			}
 			reclaim_oldest(mm, &run);
 			mm_stats_add(mm->stats, STAT_RECLAIM_BACKGROUND, 1);
 			if (made_progress(mm, &run, &progress)) {

@@ -12,7 +12,7 @@
  *   hold         a page kept resident for a system call (count in its PTE)
  *
  * Accounting, in pages, always true (budget.h):
- *   resident = pages present in the window + steal frames in use + all plain frames
+ *   resident = pages present in the window + steal frames in use + frames_nr_charged() (frames.h)
  *   stored   = pages of the devices' own memory + touched pages of the tables below
  *   resident <= limit_resident, resident + stored <= limit_memory
  *   swap count of a slot = PTEs that name it, whether the page is absent (swapped) or present and clean
@@ -85,6 +85,7 @@ struct budget {
 	u32 resident_max; /* pages */
 	u32 memory_max;
 	u32 reserve; /* kept for reclaim: faults may not take it */
+	struct atomic32 more_reserve; /* the same, of runs of frames that were spare; raised by budget_to_reserve() */
 	u32 overhead; /* charged from adoption on, for good */
 	u32 low, high; /* watermarks of free pages for the background reclaimer */
 	/*
@@ -148,12 +149,18 @@ struct frame_desc {
 	swp_entry_t entry;
 };
 
+/* Runs of FRAME_RUN frames. A run's bit is in one of the two words, or it has an owner. */
+struct frame_set {
+	struct atomic64 free; /* acquire takes, release gives back */
+	struct atomic64 spare; /* not charged for: to be had while there is room; the same */
+	u32 nr, nr_max; /* those that are never spare, and all */
+};
+
 struct frame_pool {
-	struct atomic64 free_runs; /* bit per run of steal frames; acquire takes, release gives back */
+	struct frame_set runs; /* of steal frames */
+	struct frame_set buffers; /* of plain frames */
 	struct atomic64 free_reads; /* bit per read frame */
-	struct atomic64 free_buffers; /* bit per run of FRAME_RUN plain frames */
 	struct atomic32 waiters; /* bumped on each release: sleepers wait for a change */
-	u32 nr_runs, nr_buffers;
 	struct frame_desc *desc; /* per steal frame */
 };
 
