@@ -10,7 +10,8 @@ enum {
 	AGE_MAX = 255,
 	KEEP_SCORE_MAX = 1024,
 	GAP_SCORE_MAX = 256,
-	KEEP_TRIES = 16,
+	KEEP_TRIES = 64, /* while it does not pay, one page in so many is a try, */
+	KEEP_WEIGHT = 16, /* and counts so much */
 };
 
 /* A page of entries; those in [first, last) are waiting. Chunks are named by index, 0 is none. */
@@ -247,26 +248,31 @@ void lru_adapt(struct mm *mm, u32 age, u32 seen, u32 old)
 		atomic32_set(&mm->lru.evict_age, new);
 }
 
+static bool keeping_pays(u32 score)
+{
+	return score >= KEEP_SCORE_MAX / 2;
+}
+
 /* Lost updates do not matter. */
 void lru_clean_left(struct mm *mm, u32 nr)
 {
-	u32 score = atomic32_read(&mm->lru.keep_score);
+	u32 score = atomic32_read(&mm->lru.keep_score), weight = keeping_pays(score) ? 1 : KEEP_WEIGHT;
 
 	if (score < KEEP_SCORE_MAX)
-		atomic32_set(&mm->lru.keep_score, (u32)min_u64(score + nr, KEEP_SCORE_MAX));
+		atomic32_set(&mm->lru.keep_score, (u32)min_u64(score + (u64)nr * weight, KEEP_SCORE_MAX));
 }
 
 void lru_clean_written(struct mm *mm)
 {
-	u32 score = atomic32_read(&mm->lru.keep_score);
+	u32 score = atomic32_read(&mm->lru.keep_score), weight = keeping_pays(score) ? 1 : KEEP_WEIGHT;
 
 	if (score > 0)
-		atomic32_set(&mm->lru.keep_score, score - 1);
+		atomic32_set(&mm->lru.keep_score, score - (u32)min_u64(score, weight));
 }
 
 bool lru_keeps(const struct mm *mm, vpn_t vpn)
 {
-	return atomic32_read(&mm->lru.keep_score) >= KEEP_SCORE_MAX / 2 || (vpn.val ^ lru_now(mm)) % KEEP_TRIES == 0;
+	return keeping_pays(atomic32_read(&mm->lru.keep_score)) || (vpn.val ^ lru_now(mm)) % KEEP_TRIES == 0;
 }
 
 void lru_gap_written(struct mm *mm)

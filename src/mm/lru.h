@@ -112,7 +112,7 @@ void lru_adapt(struct mm *mm, u32 age, u32 seen, u32 old);
 /*
  * A page that is read keeps its slot, so that it can leave again for free, at the price of a fault if it is written to.
  * The score says whether that pays: up for each page that left for free, down for each that was written to, within
- * bounds at which nobody changes it. While it does not pay, one page in sixteen goes on trying.
+ * bounds at which nobody changes it. While it does not pay, one page in 64 goes on trying.
  */
 void lru_clean_left(struct mm *mm, u32 nr);
 void lru_clean_written(struct mm *mm);
