@@ -344,7 +344,7 @@ static enum fault_result do_swap_page(struct mm *mm, vpn_t vpn, u64 orig_pte, bo
 		result = do_swap_page_direct(mm, vpn, orig_pte, write);
 	else if (ret == -EMLINK || slot_is_cached(slot_read(swap_slot(mm, entry))))
 		result = do_swap_page_cached(mm, vpn, orig_pte, write);
-	else if (ret == -EEXIST)
+	else if (ret == -EEXIST && !readahead_meanwhile(mm, vpn, write))
 		swap_relax(mm, entry);
 	if (result != FAULT_DONE)
 		budget_refund(mm, 1);

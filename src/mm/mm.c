@@ -574,7 +574,7 @@ int mm_will_need(struct mm *mm, vpn_t start, u32 nr)
 	int ret = 0;
 
 	for (u32 i = 0; i < nr && mm->readahead; i += VM_RUN_MAX)
-		readahead_range(mm, (vpn_t){ start.val + i }, (u32)min_u64(nr - i, VM_RUN_MAX), flags);
+		(void)readahead_range(mm, (vpn_t){ start.val + i }, (u32)min_u64(nr - i, VM_RUN_MAX), flags);
 	for (u32 i = 0; i < nr && !ret; i++) {
 		vpn_t vpn = { start.val + i };
 

@@ -11,6 +11,7 @@
 
 enum {
 	STREAM_SURE = 8, /* a window of so many pages is no accident */
+	STREAM_KEEPS = 64, /* of so many runs of a stream that keeps no slots one does, to see whether that pays now */
 	STREAM_SPARES = 16, /* one in so many pages that such a stream faults on is treated as any other page */
 };
 
@@ -169,13 +170,13 @@ static u32 charge_up_to(struct mm *mm, u32 nr)
 	return nr;
 }
 
-void readahead_range(struct mm *mm, vpn_t first, u32 nr, u32 flags)
+u32 readahead_range(struct mm *mm, vpn_t first, u32 nr, u32 flags)
 {
 	struct ra_run run = { .flags = flags };
 	u32 charged = charge_up_to(mm, nr), installed = 0;
 
 	if (!charged)
-		return;
+		return 0;
 	if (frame_buffer_tryget(mm, &run.buffer)) {
 		for (u32 i = 0; i < charged; i++) {
 			if (!run_claim(mm, &run, (vpn_t){ first.val + i }) && run.nr)
@@ -188,6 +189,7 @@ void readahead_range(struct mm *mm, vpn_t first, u32 nr, u32 flags)
 	}
 	if (charged > installed)
 		budget_refund(mm, charged - installed);
+	return installed;
 }
 
 /* ---- when, and how far ---- */
@@ -215,8 +217,12 @@ static u32 stream_length(struct mm *mm, vpn_t vpn, int step)
 /* A stream that writes what it has read should not find the next pages write-protected. */
 static u32 stream_flags(struct mm *mm, vpn_t behind, bool write)
 {
-	if (write || !mm->keep_clean || !pte_is_clean(pte_read(mm, behind)))
+	bool tries = (behind.val / VM_RUN_MAX ^ lru_now(mm)) % STREAM_KEEPS == 0;
+
+	if (write || !mm->keep_clean)
 		return RA_STREAMED;
+	if (!pte_is_clean(pte_read(mm, behind)))
+		return RA_STREAMED | (tries && !swap_is_tight(mm) ? RA_KEEP : 0);
 	return RA_STREAMED | RA_READS | (keeps_slot(mm, behind, 0, write) ? RA_KEEP : 0);
 }
 
@@ -263,8 +269,8 @@ void readahead_behind(struct mm *mm)
 
 	if (!hint || !atomic64_cas_relaxed(&mm->kswapd.ahead, &hint, 0))
 		return;
-	readahead_range(mm, (vpn_t){ (u32)(hint >> RA_FLAGS_BITS) - 1 }, VM_RUN_MAX,
-			(u32)hint & ((1 << RA_FLAGS_BITS) - 1));
+	(void)readahead_range(mm, (vpn_t){ (u32)(hint >> RA_FLAGS_BITS) - 1 }, VM_RUN_MAX,
+			      (u32)hint & ((1 << RA_FLAGS_BITS) - 1));
 }
 
 /* The page that a stream has faulted on is one of its pages, as those that are read ahead. */
@@ -288,7 +294,25 @@ void readahead(struct mm *mm, vpn_t vpn, u64 orig_pte, bool write)
 		mark_streamed(mm, vpn, orig_pte);
 	/* First, so that both are at work at the same time. */
 	ask_for_next(mm, vpn, &s);
-	readahead_range(mm, s.first, s.nr, s.flags);
+	(void)readahead_range(mm, s.first, s.nr, s.flags);
+}
+
+bool readahead_meanwhile(struct mm *mm, vpn_t vpn, bool write)
+{
+	struct ra_stream s;
+	bool forward;
+
+	if (!mm->readahead || !mm->reads_behind || !stream_find(mm, vpn, write, &s) || s.nr < VM_RUN_MAX)
+		return false;
+	/* The other is reading from vpn on. */
+	forward = s.first.val > vpn.val;
+	if (forward ? vpn.val + 2 * VM_RUN_MAX > mm->vm.nr_pages : vpn.val < 2 * VM_RUN_MAX)
+		return false;
+	s.first.val = forward ? vpn.val + VM_RUN_MAX : vpn.val + 1 - 2 * VM_RUN_MAX;
+	if (!pte_is_swap(pte_read(mm, (vpn_t){ forward ? s.first.val : s.first.val + VM_RUN_MAX - 1 })))
+		return false;
+	ask_for_next(mm, vpn, &s);
+	return readahead_range(mm, s.first, s.nr, s.flags) > 0;
 }
 
 bool readahead_with(struct mm *mm, vpn_t vpn, bool write)
@@ -302,6 +326,6 @@ bool readahead_with(struct mm *mm, vpn_t vpn, bool write)
 		s.first = vpn;
 	else
 		s.first.val = vpn.val + 1 - s.nr;
-	readahead_range(mm, s.first, s.nr, s.flags);
+	(void)readahead_range(mm, s.first, s.nr, s.flags);
 	return pte_is_present(pte_read(mm, vpn));
 }

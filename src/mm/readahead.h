@@ -22,6 +22,12 @@ void readahead(struct mm *mm, vpn_t vpn, u64 orig_pte, bool write);
 void readahead_behind(struct mm *mm);
 
 /*
+ * Instead of waiting for the background thread, which is at work on a stream's next run, vpn the first page of it: the
+ * run after that. False: nothing was done.
+ */
+bool must_check readahead_meanwhile(struct mm *mm, vpn_t vpn, bool write);
+
+/*
  * Instead of serving a fault on a page of a device that is not synchronous: the page and what its stream will want
  * next, in one batch of requests. False: the page is not there yet, as there is no stream, no room, or an error.
  */
@@ -34,5 +40,5 @@ enum ra_flags {
 	RA_FLAGS_BITS = 3,
 };
 
-/* Brings in what it can of [first, first + nr), nr <= VM_RUN_MAX; `flags` of enum ra_flags. */
-void readahead_range(struct mm *mm, vpn_t first, u32 nr, u32 flags);
+/* Brings in what it can of [first, first + nr), nr <= VM_RUN_MAX; `flags` of enum ra_flags. Returns how many pages. */
+u32 readahead_range(struct mm *mm, vpn_t first, u32 nr, u32 flags);
