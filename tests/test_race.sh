@@ -43,6 +43,8 @@ expect 0 '^slot  *[0-9.]* .* us .* ms' bench losers --threads 4 --races 8
 expect 0 '"tick": {"lost_faults": [1-9]' bench losers --threads 4 --races 8 --json
 expect 2 'unknown swap device' bench losers --swap floppy
 expect 2 'say which' bench
+expect 0 'direct-unsafe.*ratio' bench swapin --size 4M --rounds 1 --random --data "$weir"
+expect 2 'bench: --data: .*: must be a file of a page or more' bench swapin --size 4M --rounds 1 --data /dev/null
 expect 2 "unexpected word .now." bench swapin now
 [ "$(wc -l </proc/swaps)" -gt 1 ] || expect 2 'no swap is active' race --target kernel
 

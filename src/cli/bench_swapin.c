@@ -1,29 +1,47 @@
 // SPDX-License-Identifier: MIT
 /*
- * weir bench swapin: the microbenchmark of the patch. Fill, page everything out, read one word of each page in order;
- * the swap-in designs one after the other in each round, on the same pages, so that their ratio is of one run.
+ * weir bench swapin: the microbenchmark of the patch. Fill, page everything out, read one word of each page, in order
+ * or not; the swap-in designs one after the other in each round, on the same pages, so that their ratio is of one run.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/os.h"
 #include "base/print.h"
 #include "cli/bench.h"
 #include "lab/target_kernel.h"
 #include "lab/target_weir.h"
 #include "sync/wait.h"
 
-enum { ROUNDS_MAX = 99, POLICIES = 3 };
+enum { ROUNDS_MAX = 99 };
 enum target { TARGET_WEIR, TARGET_KERNEL };
 
-static const enum swapin_policy policies[POLICIES] = { SWAPIN_DIRECT_UNSAFE, SWAPIN_DIRECT, SWAPIN_CACHED };
+/*
+ * Two threads that read the same run are a race that direct-unsafe loses: the background thread reads ahead only where
+ * it is said.
+ */
+static const struct design {
+	const char *name;
+	enum swapin_policy policy;
+	bool by_two;
+} designs[] = {
+	{ "direct-unsafe", SWAPIN_DIRECT_UNSAFE, false },
+	{ "direct", SWAPIN_DIRECT, false },
+	{ "cached", SWAPIN_CACHED, false },
+	{ "direct-by-two", SWAPIN_DIRECT, true },
+};
 static const char *const target_names[] = { "weir", "kernel", NULL };
 
 static struct {
 	u64 size, rounds;
-	const char *swap;
+	const char *swap, *data;
 	int target;
-	bool keep, one_page, json;
+	bool random, keep, one_page, json;
 } options = { .size = 1ul << 30, .rounds = 5, .swap = "zram" };
 
 static const struct option_spec bench_options[] = {
@@ -46,6 +64,12 @@ static const struct option_spec bench_options[] = {
 	  .choices = target_names,
 	  .value = &options.target,
 	  .help = "weir, or the running kernel's own swap; default weir" },
+	{ .name = "data",
+	  .kind = OPTION_STRING,
+	  .argument = "FILE",
+	  .value = &options.data,
+	  .help = "contents of the pages, again and again; default a text of few words" },
+	{ .name = "random", .kind = OPTION_FLAG, .value = &options.random, .help = "read the pages in no order" },
 	{ .name = "one-page",
 	  .kind = OPTION_FLAG,
 	  .value = &options.one_page,
@@ -59,7 +83,7 @@ static const struct option_spec bench_options[] = {
 };
 
 /* Text of a small vocabulary: every page differs, and LZ4 makes about a third of it. */
-static void fill(char *region, size_t bytes)
+static void fill_with_text(char *region, size_t bytes)
 {
 	static const char *const words[16] = { "swap",	 "entry ",  "page ",  "fault ", "slot", " count ",
 					       "table ", "frame\n", "cache ", "pin ",	"a ",	"the ",
@@ -79,12 +103,64 @@ static void fill(char *region, size_t bytes)
 	}
 }
 
-static u64 read_in_order(const char *region, size_t bytes, u64 *sum)
+/* The whole pages of the file, again and again. Not by read(): nothing is held for system calls here. */
+static int fill_with_file(char *region, size_t bytes)
 {
+	int fd = open(options.data, O_RDONLY | O_CLOEXEC);
+	size_t size = 0;
+	void *data;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st))
+		return cli_error(CLI_USAGE, "bench", "--data: %s: %m", options.data);
+	if (S_ISREG(st.st_mode))
+		size = (size_t)st.st_size / PAGE_SIZE * PAGE_SIZE;
+	if (!size)
+		return cli_error(CLI_USAGE, "bench", "--data: %s: must be a file of a page or more", options.data);
+	data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	close(fd);
+	if (data == MAP_FAILED)
+		return cli_error(CLI_USAGE, "bench", "--data: %s: %m", options.data);
+	for (size_t at = 0; at < bytes; at += size)
+		memcpy(region + at, data, min_u64(size, bytes - at));
+	munmap(data, size);
+	return CLI_OK;
+}
+
+static int fill(char *region, size_t bytes)
+{
+	if (options.data)
+		return fill_with_file(region, bytes);
+	fill_with_text(region, bytes);
+	return CLI_OK;
+}
+
+/* A step that goes through all pages, far away from the one before each time. */
+static size_t step_of(size_t pages)
+{
+	size_t step = options.random ? (size_t)((double)pages * 0.6180339887) | 1 : 1;
+
+	for (;; step += 2) {
+		size_t a = pages, b = step;
+
+		while (b) {
+			size_t rest = a % b;
+
+			a = b;
+			b = rest;
+		}
+		if (a == 1)
+			return step;
+	}
+}
+
+static u64 read_all(const char *region, size_t bytes, u64 *sum)
+{
+	size_t pages = bytes / PAGE_SIZE, step = step_of(pages), page = 0;
 	u64 started = sync_clock_ns();
 
-	for (size_t at = 0; at < bytes; at += PAGE_SIZE)
-		*sum += __atomic_load_n((const u64 *)(const void *)(region + at), __ATOMIC_RELAXED);
+	for (size_t i = 0; i < pages; i++, page = (page + step) % pages)
+		*sum += __atomic_load_n((const u64 *)(const void *)(region + page * PAGE_SIZE), __ATOMIC_RELAXED);
 	return sync_clock_ns() - started;
 }
 
@@ -129,19 +205,23 @@ static int bench(const struct race_target *target, struct series *s, int nr)
 {
 	char *region = target->map(target->ctx, options.size);
 	u64 filled = 0;
+	int ret;
 
 	if (!region)
 		return cli_error(CLI_USAGE, "bench", "no memory for a region of that size");
-	fill(region, options.size);
-	(void)read_in_order(region, options.size, &filled);
+	ret = fill(region, options.size);
+	if (ret)
+		return ret;
+	(void)read_all(region, options.size, &filled);
 	/* Round 0 is not counted: it warms up. */
 	for (u64 round = 0; round <= options.rounds; round++) {
 		for (int i = 0; i < nr; i++) {
 			u64 ns, sum = 0;
 
-			lab_mm.policy = policies[i];
+			lab_mm.policy = designs[i].policy;
+			lab_mm.reads_behind = designs[i].by_two;
 			target->pageout(target->ctx, region, options.size);
-			ns = read_in_order(region, options.size, &sum);
+			ns = read_all(region, options.size, &sum);
 			if (sum != filled)
 				return cli_error(CLI_FAILED, "bench",
 						 "%s, round %llu: the contents changed: the words add up to %llx, "
@@ -166,15 +246,17 @@ static int bench_weir(void)
 		.no_keep = !options.keep,
 		.no_readahead = options.one_page,
 	};
-	static struct series s[POLICIES];
+	static struct series s[ARRAY_SIZE(designs)];
 	char err[160] = "";
-	int ret = lab_open(&cfg, err, sizeof(err));
+	int ret = lab_open(&cfg, err, sizeof(err)), nr = ARRAY_SIZE(designs);
 
 	if (ret)
 		return cli_error(CLI_USAGE, "bench", "%s", err[0] ? err : strerror(-ret));
-	for (int i = 0; i < POLICIES; i++)
-		s[i].name = swapin_policies[policies[i]].name;
-	ret = bench(&lab_race_target, s, POLICIES);
+	if (os_nr_cpus() < 2)
+		nr--; /* no processor for it */
+	for (int i = 0; i < nr; i++)
+		s[i].name = designs[i].name;
+	ret = bench(&lab_race_target, s, nr);
 	lab_close();
 	return ret;
 }
@@ -195,7 +277,7 @@ const struct verb bench_swapin = {
 	.name = "bench swapin",
 	.help = "Swap everything in again, by each of the designs: the microbenchmark of the patch",
 	.synopsis = "[OPTIONS]",
-	.details = "Everything is paged out, then one word of each page is read, in order.\n"
+	.details = "Everything is paged out, then one word of each page is read, in order or with --random.\n"
 		   "Designs alternate within each round; medians with min and max, ratios to the first.\n",
 	.options = bench_options,
 	.usage_status = CLI_USAGE,

@@ -65,11 +65,15 @@ int lab_open(const struct lab_config *cfg, char *err, size_t err_size)
 	if (ret)
 		return ret;
 	lab_mm.keep_clean = !cfg->no_keep;
-	/* A second thread that swaps in is what the unsafe designs lose data by: there only where it is asked for. */
+	/*
+	 * A second thread that swaps in, or moves what is swapped out, is what the unsafe designs lose data by: there
+	 * only where it is asked for.
+	 */
 	lab_mm.reads_behind = false;
 	ret = swap_device_open(&dev_cfg, &dev);
 	if (!ret)
 		ret = mm_swapon(&lab_mm, dev);
+	lab_mm.swap[0].dev_flags &= ~(u32)SWAP_COMPACTS;
 	if (!ret)
 		ret = mm_adopt(&lab_mm);
 	sigfillset(&action.sa_mask);
