@@ -39,7 +39,8 @@ enum {
 	LRU_STILL_HOT_TICKS = LRU_CLOCK_DEPTH, /* the same for a page that was hot when it left */
 	LRU_STREAM_SHIFT = 3, /* the age of a streamed page counts so much more */
 	LRU_STREAM_TICKS = LRU_CLOCK_DEPTH >> LRU_STREAM_SHIFT, /* it may stay for so long */
-	LRU_RECENT = LRU_CLOCK_DEPTH / 16, /* ticks within which a neighbour belongs to the same stream */
+	LRU_RECENT = LRU_CLOCK_DEPTH / 16, /* ticks within which neighbours belong to the same stream */
+	LRU_JUST_NOW = 2, /* the same for a single one, which may be there by chance */
 };
 
 /* Room for the page tables of `nr_pages` pages; the clock for so many pages of memory. 0 or -ENOMEM. */

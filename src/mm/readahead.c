@@ -198,7 +198,7 @@ u32 readahead_range(struct mm *mm, vpn_t first, u32 nr, u32 flags)
 static u32 stream_length(struct mm *mm, vpn_t vpn, int step)
 {
 	u32 now = lru_now(mm);
-	u32 nr = 0;
+	u32 nr = 0, age = 0;
 
 	while (nr < VM_RUN_MAX / 2) {
 		s64 at = (s64)vpn.val + (s64)(nr + 1) * step;
@@ -209,9 +209,10 @@ static u32 stream_length(struct mm *mm, vpn_t vpn, int step)
 		pte = pte_read(mm, (vpn_t){ (u32)at });
 		if (!pte_is_present(pte) || lru_ticks(now, pte) >= LRU_RECENT)
 			break;
+		age = lru_ticks(now, pte);
 		nr++;
 	}
-	return nr;
+	return nr == 1 && age >= LRU_JUST_NOW ? 0 : nr;
 }
 
 /* A stream that writes what it has read should not find the next pages write-protected. */
