@@ -1086,6 +1086,22 @@ static void test_of_a_loop_that_fits_all_stays(void)
 	teardown();
 }
 
+/* What says that a page came in ahead of a stream stays behind when it is moved as swapped. */
+static void test_pages_of_a_stream_are_moved(void)
+{
+	const u32 nr = 5 * LIMIT_PAGES / 2, tail = 512;
+	u64 *m, *to;
+
+	setup_limits("zram", 0, LIMIT_PAGES);
+	m = map_numbered(nr);
+	(void)pages_in_of_the_last_pass(m, nr, 2);
+	to = map_pages(tail);
+	expect_eq(mm_move(&mm, vpn_of(m + (nr - tail) * WORDS), tail, vpn_of(to), tail, false), 0);
+	for (u32 i = 0; i < tail; i++)
+		expect_eq(to[i * WORDS], nr - tail + i + 1);
+	teardown();
+}
+
 static void run_all(void)
 {
 	static const char *const methods[] = { "auto", "move", "copy" }, *const policies[] = { "direct", "cached" };
@@ -1129,6 +1145,7 @@ static void run_all(void)
 	if (policy == SWAPIN_DIRECT) {
 		run_test(test_of_a_loop_over_too_much_a_part_stays);
 		run_test(test_of_a_loop_that_fits_all_stays);
+		run_test(test_pages_of_a_stream_are_moved);
 	}
 }
 
