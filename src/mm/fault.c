@@ -170,7 +170,7 @@ bool keeps_slot(struct mm *mm, vpn_t vpn, u64 pte, bool write)
 		return false;
 	/* On a lower device it takes no memory. A hot page lets it go, and so comes to lie in memory when it leaves. */
 	if (pte_is_swap(pte) && swap_is_below(mm, pte_to_swp_entry(pte)))
-		return !(lru_arrival(lru_now(mm), pte, false) & PTE_HOT);
+		return !(lru_arrival(lru_now(mm), lru_depth(mm), pte, false) & PTE_HOT);
 	return !swap_is_tight(mm) && lru_keeps(mm, vpn);
 }
 
@@ -178,7 +178,7 @@ enum fault_result install_page(struct mm *mm, vpn_t vpn, u64 pte, const void *da
 {
 	swp_entry_t entry = pte_to_swp_entry(pte);
 	long ret = vm_install(&mm->vm, vpn, data, 1, keep && !mutate(MUTATE_CLEAN_WRITABLE));
-	u64 new = (keep ? pte_make_clean(entry) : PTE_PRESENT) | lru_arrival(lru_now(mm), pte, false);
+	u64 new = (keep ? pte_make_clean(entry) : PTE_PRESENT) | lru_arrival(lru_now(mm), lru_depth(mm), pte, false);
 
 	if (ret != 1) {
 		pte_unlock(mm, vpn, pte);

@@ -4,7 +4,7 @@
  *
  * The hardware's accessed bits are out of reach, so a page's age is how many pages have come in since it did. The
  * clock counts them, pages resident plus pages ever freed, in ticks of 1/128 of the limit: each PTE has the tick of
- * its arrival, or of its leaving, as a stamp of ten bits. A full memory is then about 128 ticks deep, whatever its
+ * its arrival, or of its leaving, as a stamp of ten bits. A full memory is then 128 to 256 ticks deep, whatever its
  * size. A page that is wanted back before a quarter of a memory's worth of others have come in is hot: its age counts a
  * 256th; if it was hot before, it is so again within a whole memory's worth (the idea of ARC's and S3-FIFO's ghost
  * queues; these figures are the best of those tried, by the hit rates in docs/benchmarks.md).
@@ -33,12 +33,11 @@
 #include "mm/types.h"
 
 enum {
-	LRU_CLOCK_DEPTH = 128, /* ticks of a memory's worth of pages */
+	LRU_CLOCK_DEPTH = 128, /* ticks of a limit's worth of pages, at least */
+	LRU_DEPTH_MIN = 16,
 	LRU_HOT_SHIFT = 8,
-	LRU_HOT_TICKS = LRU_CLOCK_DEPTH / 4, /* away for less, it comes back hot */
-	LRU_STILL_HOT_TICKS = LRU_CLOCK_DEPTH, /* the same for a page that was hot when it left */
+	LRU_HOT_PART = 4, /* away for less than this part of a memory's worth, it comes back hot */
 	LRU_STREAM_SHIFT = 3, /* the age of a streamed page counts so much more */
-	LRU_STREAM_TICKS = LRU_CLOCK_DEPTH >> LRU_STREAM_SHIFT, /* it may stay for so long */
 	LRU_RECENT = LRU_CLOCK_DEPTH / 16, /* ticks within which neighbours belong to the same stream */
 	LRU_JUST_NOW = 2, /* the same for a single one, which may be there by chance */
 };
@@ -53,6 +52,15 @@ static inline u32 lru_now(const struct mm *mm)
 	u64 arrived = budget_resident(budget_used(mm)) + atomic64_read(&mm->lru.freed);
 
 	return (u32)(arrived >> mm->lru.clock_shift) & PTE_STAMP_MAX;
+}
+
+/*
+ * Ticks of a memory's worth: of what is resident now, which is less than the limit where a store has its part. For long
+ * ages and absences; those of streams are short, and need no such care.
+ */
+static inline u32 lru_depth(const struct mm *mm)
+{
+	return (u32)max_u64(budget_resident(budget_used(mm)) >> mm->lru.clock_shift, LRU_DEPTH_MIN);
 }
 
 /* Ticks since the stamp. */
@@ -71,14 +79,14 @@ static inline u32 lru_age(u32 now, u64 pte)
 }
 
 /* The marks of its age for a page that comes in, ahead of a stream if `streamed`; `old` is its PTE while it was out. */
-static inline u64 lru_arrival(u32 now, u64 old, bool streamed)
+static inline u64 lru_arrival(u32 now, u32 depth, u64 old, bool streamed)
 {
-	u32 away = pte_is_swap(old) ? lru_ticks(now, old) : LRU_CLOCK_DEPTH;
+	u32 away = pte_is_swap(old) ? lru_ticks(now, old) : depth;
 	u64 mark = 0;
 
-	if (away < (old & PTE_HOT ? LRU_STILL_HOT_TICKS : LRU_HOT_TICKS))
+	if (away < (old & PTE_HOT ? depth : depth / LRU_HOT_PART))
 		mark = PTE_HOT;
-	else if (streamed && away >= LRU_CLOCK_DEPTH - LRU_STREAM_TICKS)
+	else if (streamed && away >= depth - (depth >> LRU_STREAM_SHIFT))
 		mark = PTE_STREAMED;
 	return pte_with_stamp(mark, now);
 }

@@ -127,13 +127,14 @@ static bool run_is_below(struct mm *mm, const struct ra_run *run)
 static u32 run_finish(struct mm *mm, struct ra_run *run)
 {
 	u32 nr, installed = 0;
+	u32 now, depth;
 	bool keep;
-	u32 now;
 
 	run_read(mm, run);
 	keep = (run->flags & RA_KEEP) || ((run->flags & RA_READS) && run_is_below(mm, run));
 	nr = run_lock(mm, run);
 	now = lru_now(mm);
+	depth = lru_depth(mm);
 	if (nr) {
 		long ret = vm_install(&mm->vm, run->first, vm_frame_data(&mm->vm, run->buffer), nr, keep);
 
@@ -144,7 +145,7 @@ static u32 run_finish(struct mm *mm, struct ra_run *run)
 
 		if (i < installed)
 			pte = (keep ? pte_make_clean(pte_to_swp_entry(pte)) : PTE_PRESENT) |
-			      lru_arrival(now, pte, run->flags & RA_STREAMED);
+			      lru_arrival(now, depth, pte, run->flags & RA_STREAMED);
 		pte_unlock(mm, run_vpn(run, i), pte);
 	}
 	for (u32 i = 0; i < run->nr; i++) {
@@ -281,7 +282,7 @@ static void mark_streamed(struct mm *mm, vpn_t vpn, u64 orig_pte)
 
 	if (!pte_trylock(mm, vpn, &pte))
 		return;
-	arrival = lru_arrival(pte_stamp(pte), orig_pte, true);
+	arrival = lru_arrival(pte_stamp(pte), lru_depth(mm), orig_pte, true);
 	pte_unlock(mm, vpn, pte_is_present(pte) ? pte | (arrival & PTE_STREAMED) : pte);
 }
 

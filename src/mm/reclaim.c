@@ -125,7 +125,7 @@ static void isolate_streamed(struct mm *mm, struct reclaim_run *run)
 	u32 table;
 
 	for (u32 left = STREAMED_TABLES; left > 0 && run->nr < FRAME_RUN && lru_take_streamed(mm, &table); left--) {
-		u32 before = run->nr, seen = isolate_table(mm, run, table, LRU_CLOCK_DEPTH, PTE_STREAMED);
+		u32 before = run->nr, seen = isolate_table(mm, run, table, lru_depth(mm), PTE_STREAMED);
 
 		if (seen > run->nr - before || run->nr == FRAME_RUN)
 			lru_give_streamed(mm, table);
