@@ -12,7 +12,7 @@
 #include <string.h>
 #include <zstd.h>
 
-#include "swap/swap_device.h"
+#include "swap/zram.h"
 #include "sync/wait.h"
 
 enum { ROUNDS_MAX = 101 };
@@ -30,6 +30,7 @@ struct bench {
 	struct swap_device *dev;
 	const char *pages;
 	u32 nr_pages;
+	u32 tables; /* pages that the full device's entries and descriptors lie on */
 	char *results; /* a page of room for each page's bare result */
 	int *lens;
 	void *state; /* LZ4's, or the ZSTD_CCtx */
@@ -154,12 +155,12 @@ static int by_value(const void *a, const void *b)
 
 static void report(struct bench *b, int rounds, const struct swap_device_stats *full)
 {
-	u64 store = full->compr_data_size ? full->mem_used_total : 0;
+	u64 store = full->compr_data_size ? full->mem_used_total - pages_to_bytes(b->tables) : 0;
 
-	printf("%s: %u pages, %llu same-filled, %llu incompressible, ratio %.2f, loss %.1f %%\n", b->spec, b->nr_pages,
-	       (unsigned long long)full->same_pages, (unsigned long long)full->huge_pages,
+	printf("%s: %u pages, %llu same-filled, %llu incompressible, ratio %.2f, loss %.1f %%, tables %u KiB\n",
+	       b->spec, b->nr_pages, (unsigned long long)full->same_pages, (unsigned long long)full->huge_pages,
 	       (double)full->orig_data_size / (double)(full->mem_used_total ? full->mem_used_total : 1),
-	       store ? 100 * ((double)store / (double)full->compr_data_size - 1) : 0);
+	       store ? 100 * ((double)store / (double)full->compr_data_size - 1) : 0, b->tables * 4);
 	for (int m = 0; m < NR_MEASURES; m++) {
 		qsort(b->us[m], (size_t)rounds, sizeof(b->us[m][0]), by_value);
 		printf("  %-22s %7.2f us per page  (least %.2f)\n", measure_names[m], b->us[m][rounds / 2],
@@ -167,13 +168,14 @@ static void report(struct bench *b, int rounds, const struct swap_device_stats *
 	}
 }
 
+/* Of the objects' pages. */
 static double device_mib(struct bench *b, u64 *data)
 {
 	struct swap_device_stats s;
 
 	b->dev->ops->stats(b->dev, &s);
 	*data = s.compr_data_size;
-	return (double)s.mem_used_total / (1 << 20);
+	return (double)(s.mem_used_total - pages_to_bytes(zram_table_pages(b->dev))) / (1 << 20);
 }
 
 /* Nine of ten go, at random; then what is left is moved together, as often as there is something to move. */
@@ -225,6 +227,7 @@ static void bench_run(const char *spec, const char *pages, u32 nr_pages, int rou
 	device_discard(&b);
 	device_write(&b);
 	b.dev->ops->stats(b.dev, &full);
+	b.tables = (u32)zram_table_pages(b.dev);
 	device_discard(&b);
 	bench_round(&b, 0);
 	for (int round = 0; round < rounds; round++)

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "anonymous.h"
 #include "device_pages.h"
 #include "sync/lock.h"
 
@@ -39,13 +40,13 @@ static void verify_page(struct swap_device *dev, u32 slot, enum page_kind kind, 
 	expect(memcmp(page, back, PAGE_SIZE) == 0);
 }
 
-static void test_same_filled_is_free(void)
+static void test_same_filled_is_an_entry(void)
 {
 	struct swap_device *dev = device_open("zram", 100, &account);
 
 	for (u32 i = 0; i < 100; i++)
 		write_page(dev, i, i % 2 ? PAGE_SAME : PAGE_ZERO, i);
-	expect_eq(atomic64_read(&account.charged), 0);
+	expect_eq(atomic64_read(&account.charged), 1);
 	expect_eq(stats_of(dev).same_pages, 100);
 	expect_eq(stats_of(dev).orig_data_size, 100 * PAGE_SIZE);
 	expect_eq(stats_of(dev).compr_data_size, 0);
@@ -71,7 +72,8 @@ static void test_incompressible_costs_a_page(void)
 		write_page(dev, i, PAGE_RANDOM, i);
 	expect_eq(stats_of(dev).huge_pages, 1000);
 	expect_eq(stats_of(dev).compr_data_size, 1000 * PAGE_SIZE);
-	expect_eq(atomic64_read(&account.charged), 1000);
+	expect_eq(zram_table_pages(dev), 4 + 1);
+	expect_eq(atomic64_read(&account.charged), 1000 + zram_table_pages(dev));
 	for (u32 i = 0; i < 1000; i++)
 		verify_page(dev, i, PAGE_RANDOM, i);
 	device_close(dev);
@@ -173,7 +175,8 @@ static void test_memory_goes_back(void)
 		expect(zram_is_valid(dev));
 		for (u32 i = 0; i < NR; i++)
 			dev->ops->discard(dev, round == 1 ? NR - 1 - i : i);
-		expect(atomic64_read(&account.charged) <= 64);
+		expect(zram_table_pages(dev) <= 20 + 49);
+		expect(atomic64_read(&account.charged) <= zram_table_pages(dev) + 64);
 		expect(zram_is_valid(dev));
 	}
 	expect(stats_of(dev).mem_used_max > NR / 5 * PAGE_SIZE);
@@ -338,6 +341,61 @@ static void test_refused_write_keeps_the_old(void)
 	device_close(dev);
 }
 
+/* Of the slot table, what was written to is charged, and the kernel agrees; looks at the rest take nothing. */
+static void test_the_table_is_charged(void)
+{
+	enum { NR_PAGES = 2000, STEP = PAGE_SIZE / 16 };
+	struct swap_device *dev = device_open("zram", NR_PAGES * STEP, &account);
+	u32 slots[SWAP_BATCH_MAX];
+	u64 before = anonymous_pages();
+
+	for (u32 i = 0; i < NR_PAGES; i++) {
+		expect_eq(dev->ops->read(dev, i * STEP, back), -EIO);
+		dev->ops->discard(dev, i * STEP + 1);
+	}
+	expect_anonymous(before, 0);
+	expect_eq(atomic64_read(&account.charged), 0);
+	for (u32 i = 0; i < NR_PAGES; i++)
+		write_page(dev, i * STEP + i % STEP, PAGE_SAME, i);
+	expect_anonymous(before, NR_PAGES);
+	expect_eq(atomic64_read(&account.charged), NR_PAGES);
+	for (u32 i = 0; i < NR_PAGES * STEP; i++)
+		write_page(dev, i, PAGE_ZERO, i);
+	expect_eq(dev->ops->sparse(dev, slots, ARRAY_SIZE(slots)), 0);
+	for (u32 i = 0; i < NR_PAGES * STEP; i++)
+		dev->ops->discard(dev, i);
+	expect_eq(atomic64_read(&account.charged), NR_PAGES);
+	device_close(dev);
+}
+
+/* Where the table cannot grow the write fails and that is all; unless the store has something to give back. */
+static void test_refused_table_page(void)
+{
+	enum { NR = 30, STEP = PAGE_SIZE / 16 };
+	struct swap_device *dev = device_open("zram", 3 * STEP, &account);
+
+	write_page(dev, 0, PAGE_ZERO, 0);
+	atomic64_set(&account.limit, 1);
+	for (enum page_kind kind = 0; kind < NR_PAGE_KINDS; kind++) {
+		page_make(page, kind, kind);
+		expect_eq(dev->ops->write(dev, STEP, page), -ENOSPC);
+		expect_eq(dev->ops->read(dev, STEP, back), -EIO);
+	}
+	expect_eq(stats_of(dev).failed_writes, NR_PAGE_KINDS);
+	expect_eq(stats_of(dev).orig_data_size, PAGE_SIZE);
+	write_page(dev, 1, PAGE_SAME, 1);
+	atomic64_set(&account.limit, UINT64_MAX);
+	for (u32 i = 0; i < NR; i++)
+		write_page(dev, i, PAGE_RANDOM, i);
+	for (u32 i = 0; i < NR; i++)
+		dev->ops->discard(dev, i);
+	atomic64_set(&account.limit, atomic64_read(&account.charged));
+	expect(atomic64_read(&account.limit) >= NR);
+	write_page(dev, STEP, PAGE_RANDOM, 1);
+	verify_page(dev, STEP, PAGE_RANDOM, 1);
+	device_close(dev);
+}
+
 static void test_metadata_per_page(void)
 {
 	enum { NR = 8000 };
@@ -355,7 +413,7 @@ static void test_metadata_per_page(void)
 
 int main(void)
 {
-	run_test(test_same_filled_is_free);
+	run_test(test_same_filled_is_an_entry);
 	run_test(test_incompressible_costs_a_page);
 	run_test(test_every_ratio_lz4);
 	run_test(test_every_ratio_zstd);
@@ -366,6 +424,8 @@ int main(void)
 	run_test(test_compaction_filtered);
 	run_test(test_compaction_beside_others);
 	run_test(test_refused_write_keeps_the_old);
+	run_test(test_the_table_is_charged);
+	run_test(test_refused_table_page);
 	run_test(test_metadata_per_page);
 	return 0;
 }

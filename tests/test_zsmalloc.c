@@ -12,6 +12,7 @@
 #include "base/os.h"
 #include "swap/pages.h"
 #include "sync/atomic.h"
+#include "anonymous.h"
 #include "test.h"
 
 struct account {
@@ -56,6 +57,15 @@ static void pool_check(struct zs_pool *pool)
 	zs_stats(pool, &stats);
 	expect_eq(stats.nr_pages, atomic64_read(&account.charged));
 	expect(stats.nr_pages_max >= stats.nr_pages);
+}
+
+/* Of what is charged, what stays. */
+static u64 table_pages(struct zs_pool *pool)
+{
+	struct zs_stats stats;
+
+	zs_stats(pool, &stats);
+	return stats.nr_table_pages;
 }
 
 static void pool_close(struct zs_pool *pool)
@@ -147,7 +157,7 @@ static u64 resident_pages(const char *addr, u64 nr_pages)
 /* Filled and emptied, the store keeps next to nothing charged, and the kernel agrees that the pages are gone. */
 static void test_memory_goes_back(void)
 {
-	enum { NR = 4000 };
+	enum { NR = 4000, TABLES = 4 };
 	static struct zs_handle handles[NR];
 	struct zs_pool *pool = pool_open(NR, UINT64_MAX);
 	const char *first;
@@ -160,31 +170,56 @@ static void test_memory_goes_back(void)
 	/* Objects of a page each lie one after the other in a fresh pool. */
 	first = zs_map(pool, handles[0]);
 	expect(zs_map(pool, handles[NR - 1]) == first + (NR - 1) * PAGE_SIZE);
-	expect_eq(atomic64_read(&account.charged), NR);
+	expect_eq(atomic64_read(&account.charged), NR + TABLES);
 	expect_eq(resident_pages(first, NR), NR);
 	for (int i = 0; i < NR; i++)
 		zs_free(pool, handles[i]);
-	charged = atomic64_read(&account.charged);
+	charged = atomic64_read(&account.charged) - TABLES;
 	expect(charged <= 64);
 	expect(resident_pages(first, NR) <= charged);
 	pool_check(pool);
 	/* And what went back can be had again. */
 	for (int i = 0; i < NR; i++)
 		expect_eq(zs_alloc(pool, PAGE_SIZE, &handles[i]), 0);
-	expect_eq(atomic64_read(&account.charged), NR);
+	expect_eq(atomic64_read(&account.charged), NR + TABLES);
 	pool_close(pool);
+}
+
+/* Objects that nobody touches take nothing but descriptors: these are charged, and the kernel agrees. */
+static void test_descriptors_are_charged(void)
+{
+	enum { NR = 200000 };
+	static const struct {
+		u32 size, objects_per_page; /* of descriptors */
+	} kinds[] = { { PAGE_SIZE, 1024 }, { PAGE_SIZE / 2, 2 * 256 } };
+	static struct zs_handle handles[NR];
+
+	memset(handles, 1, sizeof(handles));
+	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
+		struct zs_pool *pool = pool_open(NR, UINT64_MAX);
+		u64 before = anonymous_pages(), tables = DIV_ROUND_UP(NR, kinds[k].objects_per_page);
+
+		for (u32 i = 0; i < NR; i++)
+			expect_eq(zs_alloc(pool, kinds[k].size, &handles[i]), 0);
+		expect_anonymous(before, tables);
+		expect_eq(atomic64_read(&account.charged), (u64)NR * kinds[k].size / PAGE_SIZE + tables);
+		for (u32 i = 0; i < NR; i++)
+			zs_free(pool, handles[i]);
+		expect(atomic64_read(&account.charged) <= tables + 64);
+		pool_close(pool);
+	}
 }
 
 /* A refused charge fails the allocation, leaves all as it was, and is got over once memory is there. */
 static void test_refused_charge(void)
 {
-	enum { LIMIT = 100 };
-	struct zs_handle handles[LIMIT + 1], small;
+	enum { LIMIT = 100, NR = LIMIT - 1 /* and a page of descriptors */ };
+	struct zs_handle handles[NR + 1], small;
 	struct zs_pool *pool = pool_open(1000, LIMIT);
 
-	for (int i = 0; i < LIMIT; i++)
+	for (int i = 0; i < NR; i++)
 		expect_eq(zs_alloc(pool, PAGE_SIZE, &handles[i]), 0);
-	expect_eq(zs_alloc(pool, PAGE_SIZE, &handles[LIMIT]), -ENOMEM);
+	expect_eq(zs_alloc(pool, PAGE_SIZE, &handles[NR]), -ENOMEM);
 	expect_eq(zs_alloc(pool, 100, &small), -ENOMEM);
 	pool_check(pool);
 	/* Empty zspages of one class make room for another. */
@@ -275,7 +310,7 @@ static double pool_loss(struct zs_pool *pool, u64 object_bytes)
 	struct zs_stats stats;
 
 	zs_stats(pool, &stats);
-	return (double)(stats.nr_pages * PAGE_SIZE) / (double)object_bytes - 1;
+	return (double)((stats.nr_pages - stats.nr_table_pages) * PAGE_SIZE) / (double)object_bytes - 1;
 }
 
 /* Loss and descriptors stay within their bounds, fresh and after the contents have been exchanged many times. */
@@ -341,7 +376,7 @@ static void test_random_drain(void)
 		expect(zs_is_valid(pool));
 	}
 	expect_eq(bytes, 0);
-	expect(atomic64_read(&account.charged) <= 64);
+	expect(atomic64_read(&account.charged) <= table_pages(pool) + 64);
 	pool_close(pool);
 }
 
@@ -465,7 +500,7 @@ static void test_soak_at_the_limit(void)
 	struct zs_pool *pool = pool_open(2000, 700);
 
 	soak(pool, 7, 2000, 60000);
-	expect(atomic64_read(&account.charged) <= 64);
+	expect(atomic64_read(&account.charged) <= table_pages(pool) + 64);
 	pool_close(pool);
 }
 
@@ -494,6 +529,7 @@ int main(void)
 	run_test(test_every_size);
 	run_test(test_room_for_one_size);
 	run_test(test_memory_goes_back);
+	run_test(test_descriptors_are_charged);
 	run_test(test_refused_charge);
 	run_test(test_freed_places_at_the_limit);
 	run_test(test_batch_of_many);

@@ -40,7 +40,7 @@ enum { SWAP_TEXT_SIZE = 256 }; /* of a path, an address or a name in a specifica
 struct swap_device_stats {
 	u64 orig_data_size; /* slots in use, uncompressed; same-filled ones included */
 	u64 compr_data_size; /* what they compress to, without the store's losses */
-	u64 mem_used_total; /* pages the store holds */
+	u64 mem_used_total; /* pages that store and tables hold */
 	u64 mem_used_max;
 	u64 same_pages; /* same-filled slots: they cost no store */
 	u64 huge_pages; /* incompressible slots, kept raw */

@@ -26,6 +26,7 @@
 #include "swap/lower.h"
 #include "swap/pages.h"
 #include "swap/recompress.h"
+#include "swap/slot_table.h"
 #include "swap/zcomp.h"
 #include "swap/zsmalloc.h"
 #include "sync/wait.h"
@@ -73,7 +74,8 @@ struct zram {
 	struct swap_device dev;
 	struct zcomp *zcomp;
 	struct zs_pool *store;
-	struct zram_entry *slots;
+	struct page_account account; /* pages of the table */
+	struct slot_table table; /* of struct zram_entry; pages never written to cost nothing when they are read */
 	struct swap_counters counters;
 	struct lower *lower; /* NULL: there is none */
 	struct recompress recompress;
@@ -108,7 +110,7 @@ static enum zram_slot_state tag_state(u32 tag)
 static struct zram_entry *zram_entry(struct zram *z, u32 slot)
 {
 	must(slot < z->dev.nr_slots);
-	return &z->slots[slot];
+	return (struct zram_entry *)z->table.entries + slot;
 }
 
 static struct zram_slot zram_slot(struct zram *z, u32 slot)
@@ -332,12 +334,31 @@ static void zram_discard(struct swap_device *dev, u32 slot)
 	zram_set(z, slot, &(struct zram_slot){ .state = SLOT_EMPTY });
 }
 
+/* Before the entry is written to: 0 or -ENOMEM. What the store keeps empty may make room. */
+static int zram_charge_entry(struct zram *z, u32 slot)
+{
+	int ret = slot_table_charge(&z->table, slot);
+
+	if (likely(!ret))
+		return 0;
+	zs_trim(z->store);
+	return slot_table_charge(&z->table, slot);
+}
+
+static int zram_fail_write(struct zram *z, u32 slot)
+{
+	swap_counter_add(&z->counters, slot, COUNT_FAILED_WRITES, 1);
+	return -ENOSPC;
+}
+
 static int zram_write(struct swap_device *dev, u32 slot, const void *page)
 {
 	struct zram *z = zram_of(dev);
 	struct zram_slot new;
 	u64 element;
 
+	if (zram_charge_entry(z, slot))
+		return zram_fail_write(z, slot);
 	if (page_is_same_filled(page, &element)) {
 		new = (struct zram_slot){
 			.word = element,
@@ -346,8 +367,7 @@ static int zram_write(struct swap_device *dev, u32 slot, const void *page)
 		};
 	} else if ((z->lower && lower_prepare(z->lower)) || zram_store_page(z, &new, page) != 0) {
 		/* The old contents stay until the new ones are safe. */
-		swap_counter_add(&z->counters, slot, COUNT_FAILED_WRITES, 1);
-		return -ENOSPC;
+		return zram_fail_write(z, slot);
 	}
 	zram_discard(dev, slot);
 	clock_stamp(z, slot, &new);
@@ -452,8 +472,8 @@ static u32 zram_sparse(struct swap_device *dev, u32 *slots, u32 nr)
 
 		z->compact_hand = slot + 1;
 		/* Word and tag may be of two objects: then the word is one that the store refuses, or a wrong hint. */
-		if (is_in_store(tag_state(atomic32_read(&z->slots[slot].tag))) &&
-		    zs_is_sparse(z->store, (struct zs_handle){ atomic64_read(&z->slots[slot].word) }))
+		if (is_in_store(tag_state(atomic32_read(&zram_entry(z, slot)->tag))) &&
+		    zs_is_sparse(z->store, (struct zs_handle){ atomic64_read(&zram_entry(z, slot)->word) }))
 			slots[got++] = slot;
 	}
 	return got;
@@ -540,7 +560,7 @@ static bool zram_is_below(struct swap_device *dev, u32 slot)
 /* Where little of a page below is live, and pages are short, it is packed again. */
 static bool is_sparse(struct zram *z, u32 slot, u32 tag)
 {
-	struct lower_object object = { atomic64_read(&z->slots[slot].word), tag & 0x1fff };
+	struct lower_object object = { atomic64_read(&zram_entry(z, slot)->word), tag & 0x1fff };
 
 	return is_below(tag_state(tag)) && (object.place >> PAGE_SHIFT) < lower_device(z->lower)->nr_slots &&
 	       lower_is_sparse(z->lower, &object);
@@ -556,7 +576,7 @@ static u32 zram_coldest(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr
 	if (age == CLOCK_TICKS && !is_short && atomic32_read(&z->clock.nr_raw) < RAW_MIN)
 		return 0;
 	for (u32 looks = high; looks > 0 && got < nr; looks--) {
-		u32 slot = z->hand < high ? z->hand : 0, tag = atomic32_read(&z->slots[slot].tag);
+		u32 slot = z->hand < high ? z->hand : 0, tag = atomic32_read(&zram_entry(z, slot)->tag);
 
 		z->hand = slot + 1;
 		if (tag_state(tag) == SLOT_RAW || (is_short && is_sparse(z, slot, tag)) ||
@@ -707,8 +727,10 @@ static void zram_stats(struct swap_device *dev, struct swap_device_stats *stats)
 
 	zs_stats(z->store, &store);
 	swap_counters_report(&z->counters, stats);
-	stats->mem_used_total = pages_to_bytes(store.nr_pages + zcomp_nr_pages(z->zcomp));
-	stats->mem_used_max = pages_to_bytes(store.nr_pages_max + zcomp_nr_pages(z->zcomp));
+	stats->mem_used_total =
+		pages_to_bytes(store.nr_pages + atomic64_read(&z->account.nr_pages) + zcomp_nr_pages(z->zcomp));
+	stats->mem_used_max =
+		pages_to_bytes(store.nr_pages_max + atomic64_read(&z->account.nr_pages_max) + zcomp_nr_pages(z->zcomp));
 	if (z->lower)
 		lower_report(z->lower, stats);
 }
@@ -724,7 +746,8 @@ static void zram_close(struct swap_device *dev)
 		zs_destroy(z->store);
 	if (z->zcomp)
 		zcomp_close(z->zcomp);
-	os_unreserve(z->slots, z->dev.nr_slots * sizeof(*z->slots));
+	slot_table_destroy(&z->table);
+	page_account_uncharge(&z->account, atomic64_read(&z->account.nr_pages));
 	os_unreserve(z, sizeof(*z));
 }
 
@@ -791,8 +814,10 @@ static int zram_open(const struct swap_device_config *cfg, struct swap_device **
 		.flags = SWAP_SYNCHRONOUS_IO | SWAP_DISCARD | SWAP_COMPACTS,
 		.nr_slots = (u32)(cfg->size >> PAGE_SHIFT),
 	};
-	z->slots = pages_reserve(z->dev.nr_slots * sizeof(*z->slots));
-	ret = z->slots ? zcomp_open(cfg->algo, cfg->level, &z->zcomp) : -ENOMEM;
+	z->account.memory = &z->dev.memory;
+	ret = slot_table_init(&z->table, z->dev.nr_slots, sizeof(struct zram_entry), &z->account);
+	if (!ret)
+		ret = zcomp_open(cfg->algo, cfg->level, &z->zcomp);
 	if (!ret)
 		zcomp_set_memory(z->zcomp, &z->dev.memory);
 	if (!ret)
@@ -837,6 +862,15 @@ u64 zram_metadata_bytes(struct swap_device *dev)
 
 	zs_stats(z->store, &store);
 	return swap_counter_sum(&z->counters, COUNT_PAGES) * sizeof(struct zram_entry) + store.metadata_bytes;
+}
+
+u64 zram_table_pages(struct swap_device *dev)
+{
+	struct zram *z = zram_of(dev);
+	struct zs_stats store;
+
+	zs_stats(z->store, &store);
+	return atomic64_read(&z->account.nr_pages) + store.nr_table_pages;
 }
 
 bool zram_is_valid(struct swap_device *dev)

@@ -14,5 +14,8 @@ void zram_corrupt_for_test(struct swap_device *dev, u32 slot);
 /* What slot table and store take to describe the slots in use: bytes of table entries and descriptors ever used. */
 u64 zram_metadata_bytes(struct swap_device *dev);
 
+/* Of what is charged, the pages that these lie on: they stay until the end. */
+u64 zram_table_pages(struct swap_device *dev);
+
 /* Walks the store. Context: no operation in flight. */
 bool zram_is_valid(struct swap_device *dev);

@@ -251,14 +251,24 @@ static u32 class_find_locked(const struct zs_class *class, bool may_charge)
 	return class->empty;
 }
 
+/* Pages that the first nr_zspages descriptors lie on: each is charged with the first one, and stays. */
+static u64 class_table_pages(const struct zs_class *class, u32 nr_zspages)
+{
+	return bytes_to_pages(nr_zspages * class_descriptor_bytes(class));
+}
+
 static int class_open_zspage_locked(struct zs_pool *pool, struct zs_class *class, u32 *no)
 {
 	bool is_new = class->vacant == ZSPAGE_NONE;
+	u32 nr = class->nr_zspages;
+	u64 nr_pages = class_pages_of(class, 1);
 	int ret;
 
-	if (is_new && class->nr_zspages == class->nr_zspages_max)
+	if (is_new && nr == class->nr_zspages_max)
 		return -ENOSPC;
-	ret = page_account_charge(&pool->account, class_pages_of(class, 1));
+	if (is_new)
+		nr_pages += class_table_pages(class, nr + 1) - class_table_pages(class, nr);
+	ret = page_account_charge(&pool->account, nr_pages);
 	if (ret)
 		return ret;
 	if (!is_new) {
@@ -403,6 +413,13 @@ static void zs_trim_if_needed(struct zs_pool *pool)
 	}
 }
 
+void zs_trim(struct zs_pool *pool)
+{
+	mutex_lock(&pool->trim_lock);
+	zs_trim_locked(pool);
+	mutex_unlock(&pool->trim_lock);
+}
+
 int zs_alloc(struct zs_pool *pool, u32 size, struct zs_handle *handle)
 {
 	u32 index;
@@ -415,9 +432,7 @@ int zs_alloc(struct zs_pool *pool, u32 size, struct zs_handle *handle)
 	if (!ret)
 		return 0;
 	/* No memory to be had: empty zspages of other classes may make room, or a larger place lies ready. */
-	mutex_lock(&pool->trim_lock);
-	zs_trim_locked(pool);
-	mutex_unlock(&pool->trim_lock);
+	zs_trim(pool);
 	ret = class_alloc(pool, index, true, handle);
 	for (; ret && index < pool->nr_classes; index++) {
 		int err = class_alloc(pool, index, ret == -ENOSPC, handle);
@@ -665,6 +680,7 @@ void zs_stats(struct zs_pool *pool, struct zs_stats *stats)
 		struct zs_class *class = &pool->classes[i];
 
 		mutex_lock(&class->lock);
+		stats->nr_table_pages += class_table_pages(class, class->nr_zspages);
 		stats->nr_objects += class->nr_objects;
 		stats->object_bytes += class->nr_objects * class->size;
 		stats->metadata_bytes += class->nr_zspages * class_descriptor_bytes(class);
@@ -775,6 +791,7 @@ static bool class_is_valid_locked(struct zs_class *class, struct zs_walk *walk)
 	walk->nr_zspages = 0;
 	walk->nr_idle = 0;
 	walk->nr_partly_carved = 0;
+	walk->nr_pages += class_table_pages(class, class->nr_zspages);
 	for (int i = 0; i < NR_PARTIAL; i++) {
 		if (!partial_is_valid(class, &class->partial[i], walk))
 			return false;

@@ -25,6 +25,7 @@ struct zs_handle {
 struct zs_stats {
 	u64 nr_pages; /* charged, cached empty zspages included */
 	u64 nr_pages_max;
+	u64 nr_table_pages; /* of nr_pages, those with descriptors: they stay */
 	u64 nr_objects;
 	u64 object_bytes; /* places taken, each counted at the size of its class */
 	u64 metadata_bytes; /* descriptors ever used */
@@ -44,6 +45,9 @@ int must_check zs_alloc(struct zs_pool *pool, u32 size, struct zs_handle *handle
 
 /* Returns how many pages it has left with nothing in them. */
 u32 zs_free(struct zs_pool *pool, struct zs_handle handle);
+
+/* Gives the cached empty zspages back. */
+void zs_trim(struct zs_pool *pool);
 
 /* The object's bytes; stays valid until zs_free(). */
 void *zs_map(const struct zs_pool *pool, struct zs_handle handle);
