@@ -10,6 +10,7 @@ enum {
 	AGE_MAX = 255,
 	KEEP_SCORE_MAX = 1024,
 	GAP_SCORE_MAX = 256,
+	GAP_WEIGHT = 4, /* calls that one such fault is worth */
 	KEEP_TRIES = 64, /* while it does not pay, one page in so many is a try, */
 	KEEP_WEIGHT = 16, /* and counts so much */
 };
@@ -280,7 +281,7 @@ void lru_gap_written(struct mm *mm)
 	u32 score = atomic32_read(&mm->lru.gap_score);
 
 	if (score < GAP_SCORE_MAX)
-		atomic32_set(&mm->lru.gap_score, score + 1);
+		atomic32_set(&mm->lru.gap_score, score + GAP_WEIGHT);
 }
 
 bool lru_releases_gap(struct mm *mm)
