@@ -168,9 +168,12 @@ bool keeps_slot(struct mm *mm, vpn_t vpn, u64 pte, bool write)
 {
 	if (write || !mm->keep_clean)
 		return false;
-	/* On a lower device it takes no memory. A hot page lets it go, and so comes to lie in memory when it leaves. */
+	/* A hot page is going to stay. Without its slot it takes no memory twice, and no fault when written to. */
+	if (pte_is_swap(pte) && (lru_arrival(lru_now(mm), lru_depth(mm), pte, false) & PTE_HOT))
+		return false;
+	/* On a lower device a slot takes no memory. */
 	if (pte_is_swap(pte) && swap_is_below(mm, pte_to_swp_entry(pte)))
-		return !(lru_arrival(lru_now(mm), lru_depth(mm), pte, false) & PTE_HOT);
+		return true;
 	return !swap_is_tight(mm) && lru_keeps(mm, vpn);
 }
 

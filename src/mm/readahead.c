@@ -221,9 +221,12 @@ static u32 stream_flags(struct mm *mm, vpn_t behind, bool write)
 {
 	bool tries = (behind.val / VM_RUN_MAX ^ lru_now(mm)) % STREAM_KEEPS == 0;
 
+	u64 pte = pte_read(mm, behind);
+
 	if (write || !mm->keep_clean)
 		return RA_STREAMED;
-	if (!pte_is_clean(pte_read(mm, behind)))
+	/* A hot page is never clean, whatever is done with it. */
+	if (!pte_is_clean(pte) && !(pte & PTE_HOT))
 		return RA_STREAMED | (tries && !swap_is_tight(mm) ? RA_KEEP : 0);
 	return RA_STREAMED | RA_READS | (keeps_slot(mm, behind, 0, write) ? RA_KEEP : 0);
 }
