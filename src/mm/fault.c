@@ -166,14 +166,16 @@ static enum fault_result do_present_page(struct mm *mm, vpn_t vpn, bool write)
 
 bool keeps_slot(struct mm *mm, vpn_t vpn, u64 pte, bool write)
 {
+	bool hot = pte_is_swap(pte) && (lru_arrival(lru_now(mm), lru_depth(mm), pte, false) & PTE_HOT);
+
 	if (write || !mm->keep_clean)
 		return false;
-	/* A hot page is going to stay. Without its slot it takes no memory twice, and no fault when written to. */
-	if (pte_is_swap(pte) && (lru_arrival(lru_now(mm), lru_depth(mm), pte, false) & PTE_HOT))
-		return false;
-	/* On a lower device a slot takes no memory. */
+	/* On a lower device it takes no memory. A hot page lets it go, and so comes to lie in memory when it leaves. */
 	if (pte_is_swap(pte) && swap_is_below(mm, pte_to_swp_entry(pte)))
-		return true;
+		return !hot;
+	/* A hot page is going to stay. Without its slot it takes no memory twice, and no fault when written to. */
+	if (hot && !mm->keep_hot)
+		return false;
 	return !swap_is_tight(mm) && lru_keeps(mm, vpn);
 }
 

@@ -134,6 +134,7 @@ int mm_create(struct mm *mm, const struct mm_config *cfg)
 			   .relax = cfg->relax,
 			   .keep_clean = true,
 			   .readahead = !cfg->no_readahead,
+			   .keep_hot = cfg->lab,
 			   .reads_behind = cfg->nr_cpus > 1,
 			   .kswapd.nr_helpers_max = kswapd_helpers_max(cfg->nr_cpus),
 			   .writeback_percent = cfg->writeback_percent,

@@ -226,7 +226,7 @@ static u32 stream_flags(struct mm *mm, vpn_t behind, bool write)
 	if (write || !mm->keep_clean)
 		return RA_STREAMED;
 	/* A hot page is never clean, whatever is done with it. */
-	if (!pte_is_clean(pte) && !(pte & PTE_HOT))
+	if (!pte_is_clean(pte) && (mm->keep_hot || !(pte & PTE_HOT)))
 		return RA_STREAMED | (tries && !swap_is_tight(mm) ? RA_KEEP : 0);
 	return RA_STREAMED | RA_READS | (keeps_slot(mm, behind, 0, write) ? RA_KEEP : 0);
 }

@@ -234,6 +234,7 @@ struct mm {
 	enum swapin_relax relax; /* how the loser of a pin waits */
 	struct atomic32 relax_queue; /* RELAX_QUEUE: bumped at the end of each pin */
 	bool keep_clean; /* read faults keep the slot */
+	bool keep_hot; /* also of hot pages: in the lab, where pages come back at once */
 	bool readahead; /* swap-in past the swap cache reads ahead */
 	bool reads_behind; /* and the background thread helps with it: there is a processor for it */
 	/*
