@@ -52,7 +52,7 @@ static int move_present(struct mm *mm, vpn_t from, vpn_t to, u64 *src, u64 *dst)
 	}
 	if (ret)
 		return ret;
-	*dst = PTE_PRESENT | (*src & (PTE_STAMP_MASK | PTE_HOT));
+	*dst = PTE_PRESENT | (*src & PTE_AGE_MASK);
 	*src = 0;
 	return 0;
 }
@@ -60,7 +60,7 @@ static int move_present(struct mm *mm, vpn_t from, vpn_t to, u64 *src, u64 *dst)
 /* A clean page is what its slot says: the slot's name moves, the page goes. A swapped one has no page. */
 static void move_entry(struct mm *mm, vpn_t from, u64 *src, u64 *dst)
 {
-	*dst = pte_make_swap(pte_to_swp_entry(*src)) | (*src & (PTE_STAMP_MASK | PTE_HOT));
+	*dst = lru_departure(pte_stamp(*src), *src) | pte_make_swap(pte_to_swp_entry(*src));
 	if (pte_is_present(*src)) {
 		vm_zap(&mm->vm, from, 1);
 		budget_uncharge(mm, 1);
