@@ -14,11 +14,15 @@
 #include "base/os.h"
 #include "base/print.h"
 #include "cli/bench.h"
+#include "cli/spread.h"
 #include "lab/target_kernel.h"
 #include "lab/target_weir.h"
 #include "sync/wait.h"
 
 enum { ROUNDS_MAX = 99 };
+
+/* Pages to the next one, at random: a prime, so all have their turn, and far in a region of any size. */
+#define FAR 2654435761u
 enum target { TARGET_WEIR, TARGET_KERNEL };
 
 /*
@@ -135,28 +139,9 @@ static int fill(char *region, size_t bytes)
 	return CLI_OK;
 }
 
-/* A step that goes through all pages, far away from the one before each time. */
-static size_t step_of(size_t pages)
-{
-	size_t step = options.random ? (size_t)((double)pages * 0.6180339887) | 1 : 1;
-
-	for (;; step += 2) {
-		size_t a = pages, b = step;
-
-		while (b) {
-			size_t rest = a % b;
-
-			a = b;
-			b = rest;
-		}
-		if (a == 1)
-			return step;
-	}
-}
-
 static u64 read_all(const char *region, size_t bytes, u64 *sum)
 {
-	size_t pages = bytes / PAGE_SIZE, step = step_of(pages), page = 0;
+	size_t pages = bytes / PAGE_SIZE, step = options.random ? FAR % pages : 1, page = 0;
 	u64 started = sync_clock_ns();
 
 	for (size_t i = 0; i < pages; i++, page = (page + step) % pages)
@@ -164,16 +149,9 @@ static u64 read_all(const char *region, size_t bytes, u64 *sum)
 	return sync_clock_ns() - started;
 }
 
-static int compare_u64(const void *a, const void *b)
-{
-	u64 x = *(const u64 *)a, y = *(const u64 *)b;
-
-	return (x > y) - (x < y);
-}
-
 struct series {
 	const char *name;
-	u64 ns[ROUNDS_MAX];
+	double ns[ROUNDS_MAX];
 };
 
 static void print_series(struct series *s, int nr, size_t pages)
@@ -183,19 +161,16 @@ static void print_series(struct series *s, int nr, size_t pages)
 	if (options.json)
 		printf("{\"pages\": %zu, \"rounds\": %llu", pages, (unsigned long long)options.rounds);
 	for (int i = 0; i < nr; i++) {
-		double median;
+		struct spread ns = spread_of(s[i].ns, options.rounds);
 
-		qsort(s[i].ns, options.rounds, sizeof(u64), compare_u64);
-		median = (double)s[i].ns[options.rounds / 2];
-		base = i ? base : median;
+		base = i ? base : ns.median;
 		if (options.json)
-			printf(", \"%s\": {\"median_ns\": %.0f, \"min_ns\": %llu, \"max_ns\": %llu, \"ratio\": %.4f}",
-			       s[i].name, median, (unsigned long long)s[i].ns[0],
-			       (unsigned long long)s[i].ns[options.rounds - 1], median / base);
+			printf(", \"%s\": {\"median_ns\": %.0f, \"min_ns\": %.0f, \"max_ns\": %.0f, \"ratio\": %.4f}",
+			       s[i].name, ns.median, ns.min, ns.max, ns.median / base);
 		else
 			printf("%-14s %10.0f us  %6.2f us per page  (%.2f to %.2f)  ratio %.3f\n", s[i].name,
-			       median / 1e3, median / 1e3 / (double)pages, (double)s[i].ns[0] / 1e3 / (double)pages,
-			       (double)s[i].ns[options.rounds - 1] / 1e3 / (double)pages, median / base);
+			       ns.median / 1e3, ns.median / 1e3 / (double)pages, ns.min / 1e3 / (double)pages,
+			       ns.max / 1e3 / (double)pages, ns.median / base);
 	}
 	if (options.json)
 		printf("}\n");
@@ -229,7 +204,7 @@ static int bench(const struct race_target *target, struct series *s, int nr)
 						 s[i].name, (unsigned long long)round, (unsigned long long)sum,
 						 (unsigned long long)filled);
 			if (round > 0)
-				s[i].ns[round - 1] = ns;
+				s[i].ns[round - 1] = (double)ns;
 		}
 	}
 	target->unmap(target->ctx, region, options.size);
