@@ -327,12 +327,14 @@ void world_frame_use(const void *page, bool write, bool begin)
 u64 world_hash(void)
 {
 	enum { CHUNK_USED_BYTES = 128, CHUNKS = 4 };
-	const u8 *queues[] = { (const u8 *)world->mm.lru.oldest.chunks, (const u8 *)world->mm.lru.cold.chunks };
+	const struct lru *lru = &world->mm.lru;
+	const u8 *queues[] = { (const u8 *)lru->oldest.chunks, (const u8 *)lru->hinted[LRU_COLD].chunks,
+			       (const u8 *)lru->hinted[LRU_STREAMED].chunks };
 	size_t small = (size_t)(queues[0] - arena.tables);
-	size_t after = (size_t)(queues[1] - arena.tables) + CHUNKS * PAGE_SIZE;
+	size_t after = (size_t)(queues[2] - arena.tables) + CHUNKS * PAGE_SIZE;
 	u64 hash = hash_memory(0, world, offsetof(struct world, counter));
 
-	must(queues[0] < queues[1] && tables_used > after);
+	must(queues[0] < queues[1] && queues[1] < queues[2] && tables_used > after);
 	hash = hash_memory(hash, arena.tables, small);
 	hash = hash_memory(hash, arena.tables + after, tables_used - after);
 	for (u32 i = 0; i < ARRAY_SIZE(queues) * CHUNKS; i++)

@@ -166,10 +166,11 @@ static enum fault_result do_present_page(struct mm *mm, vpn_t vpn, bool write)
 
 bool keeps_slot(struct mm *mm, vpn_t vpn, u64 pte, bool write)
 {
-	bool hot = pte_is_swap(pte) && (lru_arrival(lru_now(mm), lru_depth(mm), pte, false) & PTE_HOT);
+	bool hot;
 
 	if (write || !mm->keep_clean)
 		return false;
+	hot = lru_returns_hot(lru_now(mm), lru_depth(mm), pte);
 	/* On a lower device it takes no memory. A hot page lets it go, and so comes to lie in memory when it leaves. */
 	if (pte_is_swap(pte) && swap_is_below(mm, pte_to_swp_entry(pte)))
 		return !hot;

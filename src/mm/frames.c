@@ -102,11 +102,9 @@ static void set_put(struct mm *mm, struct frame_set *set, u32 bit)
 static void set_trim(struct mm *mm, struct frame_set *set)
 {
 	for (u32 bit = set->nr; bit < set->nr_max; bit++) {
-		u64 mask = (u64)1 << bit, old = atomic64_read(&set->free);
+		u64 mask = (u64)1 << bit;
 
-		while ((old & mask) && !atomic64_cas_acquire(&set->free, &old, old & ~mask))
-			;
-		if (old & mask)
+		if (atomic64_fetch_and(&set->free, ~mask) & mask)
 			set_remove(mm, set, bit);
 	}
 }

@@ -125,17 +125,20 @@ int lru_init(struct mm *mm, u32 nr_pages, u64 limit_pages)
 	atomic32_set(&mm->lru.keep_score, KEEP_SCORE_MAX);
 	while (limit_pages >> (lru->clock_shift + 1) >= LRU_CLOCK_DEPTH)
 		lru->clock_shift++;
-	if (queue_init(&lru->oldest, nr_tables) || queue_init(&lru->cold, nr_tables) ||
-	    queue_init(&lru->streamed, nr_tables))
+	if (queue_init(&lru->oldest, nr_tables))
 		return -ENOMEM;
+	for (int hint = 0; hint < NR_LRU_HINTS; hint++) {
+		if (queue_init(&lru->hinted[hint], nr_tables))
+			return -ENOMEM;
+	}
 	return 0;
 }
 
 void lru_destroy(struct lru *lru)
 {
 	queue_destroy(&lru->oldest);
-	queue_destroy(&lru->cold);
-	queue_destroy(&lru->streamed);
+	for (int hint = 0; hint < NR_LRU_HINTS; hint++)
+		queue_destroy(&lru->hinted[hint]);
 }
 
 static struct atomic64 *table_word(struct mm *mm, u32 table)
@@ -165,9 +168,13 @@ void lru_add_run(struct mm *mm, vpn_t first, long nr)
 		lru_add(mm, (vpn_t){ first.val + (u32)nr - 1 });
 }
 
-void lru_add_cold(struct mm *mm, vpn_t vpn)
+void lru_add_hint(struct mm *mm, enum lru_hint hint, vpn_t first, u32 nr)
 {
-	table_push(mm, vpn.val / PTES_PER_PAGE, TABLE_COLD, &mm->lru.cold);
+	u32 table = first.val / PTES_PER_PAGE, last = (first.val + nr - 1) / PTES_PER_PAGE;
+
+	lru_give_hinted(mm, hint, table);
+	if (last != table)
+		lru_give_hinted(mm, hint, last);
 }
 
 bool lru_take(struct mm *mm, u32 *table)
@@ -175,39 +182,17 @@ bool lru_take(struct mm *mm, u32 *table)
 	return queue_pop(&mm->lru.oldest, table);
 }
 
-bool lru_take_cold(struct mm *mm, u32 *table)
+bool lru_take_hinted(struct mm *mm, enum lru_hint hint, u32 *table)
 {
-	if (!queue_pop(&mm->lru.cold, table))
+	if (!queue_pop(&mm->lru.hinted[hint], table))
 		return false;
-	atomic64_fetch_and(table_word(mm, *table), ~TABLE_COLD);
+	atomic64_fetch_and(table_word(mm, *table), ~TABLE_HINTED(hint));
 	return true;
 }
 
-void lru_give_cold(struct mm *mm, u32 table)
+void lru_give_hinted(struct mm *mm, enum lru_hint hint, u32 table)
 {
-	table_push(mm, table, TABLE_COLD, &mm->lru.cold);
-}
-
-void lru_add_streamed(struct mm *mm, vpn_t first, u32 nr)
-{
-	u32 last = first.val + nr - 1;
-
-	lru_give_streamed(mm, first.val / PTES_PER_PAGE);
-	if (last / PTES_PER_PAGE != first.val / PTES_PER_PAGE)
-		lru_give_streamed(mm, last / PTES_PER_PAGE);
-}
-
-bool lru_take_streamed(struct mm *mm, u32 *table)
-{
-	if (!queue_pop(&mm->lru.streamed, table))
-		return false;
-	atomic64_fetch_and(table_word(mm, *table), ~TABLE_STREAMED);
-	return true;
-}
-
-void lru_give_streamed(struct mm *mm, u32 table)
-{
-	table_push(mm, table, TABLE_STREAMED, &mm->lru.streamed);
+	table_push(mm, table, TABLE_HINTED(hint), &mm->lru.hinted[hint]);
 }
 
 static bool table_has_pages(struct mm *mm, u32 table)

@@ -78,15 +78,25 @@ static inline u32 lru_age(u32 now, u64 pte)
 	return ticks >> (pte & PTE_HOT ? LRU_HOT_SHIFT : 0);
 }
 
+static inline u32 lru_away(u32 now, u32 depth, u64 old)
+{
+	return pte_is_swap(old) ? lru_ticks(now, old) : depth;
+}
+
+/* Was the page, whose PTE is `old` still, away for a short time only? */
+static inline bool lru_returns_hot(u32 now, u32 depth, u64 old)
+{
+	return lru_away(now, depth, old) < (old & PTE_HOT ? depth : depth / LRU_HOT_PART);
+}
+
 /* The marks of its age for a page that comes in, ahead of a stream if `streamed`; `old` is its PTE while it was out. */
 static inline u64 lru_arrival(u32 now, u32 depth, u64 old, bool streamed)
 {
-	u32 away = pte_is_swap(old) ? lru_ticks(now, old) : depth;
 	u64 mark = 0;
 
-	if (away < (old & PTE_HOT ? depth : depth / LRU_HOT_PART))
+	if (lru_returns_hot(now, depth, old))
 		mark = PTE_HOT;
-	else if (streamed && away >= depth - (depth >> LRU_STREAM_SHIFT))
+	else if (streamed && lru_away(now, depth, old) >= depth - (depth >> LRU_STREAM_SHIFT))
 		mark = PTE_STREAMED;
 	return pte_with_stamp(mark, now);
 }
@@ -101,16 +111,15 @@ static inline u64 lru_departure(u32 now, u64 old)
 void lru_add(struct mm *mm, vpn_t vpn);
 void lru_add_run(struct mm *mm, vpn_t first, long nr);
 
-/* After PTEs were marked COLD, or STREAMED: their page tables are to be looked at first. A hint. */
-void lru_add_cold(struct mm *mm, vpn_t vpn);
-void lru_add_streamed(struct mm *mm, vpn_t first, u32 nr);
+/* After PTEs of a run of pages, nr <= PTES_PER_PAGE, were marked COLD or STREAMED. */
+void lru_add_hint(struct mm *mm, enum lru_hint hint, vpn_t first, u32 nr);
 
 /* The next page table to look at; false: there is none. Whoever has taken one gives it back. */
 bool must_check lru_take(struct mm *mm, u32 *table);
-bool must_check lru_take_cold(struct mm *mm, u32 *table);
-void lru_give_cold(struct mm *mm, u32 table); /* there may be more of them */
-bool must_check lru_take_streamed(struct mm *mm, u32 *table);
-void lru_give_streamed(struct mm *mm, u32 table); /* as above */
+
+/* The same for those with a hint; given back if there may be more such pages. */
+bool must_check lru_take_hinted(struct mm *mm, enum lru_hint hint, u32 *table);
+void lru_give_hinted(struct mm *mm, enum lru_hint hint, u32 table);
 
 /* `seen`: pages of the table are present, or may be in a moment. */
 void lru_give(struct mm *mm, u32 table, bool seen);

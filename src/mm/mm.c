@@ -594,7 +594,7 @@ void mm_cold(struct mm *mm, vpn_t start, u32 nr)
 		if (!pte_is_present(pte_read(mm, vpn)) || !pte_trylock(mm, vpn, &pte))
 			continue;
 		pte_unlock(mm, vpn, pte_is_present(pte) ? pte | PTE_COLD : pte);
-		lru_add_cold(mm, vpn);
+		lru_add_hint(mm, LRU_COLD, vpn, 1);
 	}
 }
 

@@ -27,6 +27,7 @@ struct ra_run {
 struct ra_stream {
 	vpn_t first;
 	u32 nr;
+	bool forward;
 	u32 flags;
 };
 
@@ -158,7 +159,7 @@ static u32 run_finish(struct mm *mm, struct ra_run *run)
 	lru_add_run(mm, run->first, installed);
 	/* Single pages leave as they grow old: to look for them costs more than they take. */
 	if ((run->flags & RA_STREAMED) && installed >= STREAM_SURE)
-		lru_add_streamed(mm, run->first, installed);
+		lru_add_hint(mm, LRU_STREAMED, run->first, installed);
 	run->nr = 0;
 	return installed;
 }
@@ -198,8 +199,7 @@ u32 readahead_range(struct mm *mm, vpn_t first, u32 nr, u32 flags)
 /* How many pages in a row came in recently, from the one beside vpn on in steps of `step`. */
 static u32 stream_length(struct mm *mm, vpn_t vpn, int step)
 {
-	u32 now = lru_now(mm);
-	u32 nr = 0, age = 0;
+	u32 now = lru_now(mm), nr = 0, age = 0;
 
 	while (nr < VM_RUN_MAX / 2) {
 		s64 at = (s64)vpn.val + (s64)(nr + 1) * step;
@@ -219,16 +219,16 @@ static u32 stream_length(struct mm *mm, vpn_t vpn, int step)
 /* A stream that writes what it has read should not find the next pages write-protected. */
 static u32 stream_flags(struct mm *mm, vpn_t behind, bool write)
 {
-	bool tries = (behind.val / VM_RUN_MAX ^ lru_now(mm)) % STREAM_KEEPS == 0;
-
 	u64 pte = pte_read(mm, behind);
+	bool tries;
 
 	if (write || !mm->keep_clean)
 		return RA_STREAMED;
 	/* A hot page is never clean, whatever is done with it. */
-	if (!pte_is_clean(pte) && (mm->keep_hot || !(pte & PTE_HOT)))
-		return RA_STREAMED | (tries && !swap_is_tight(mm) ? RA_KEEP : 0);
-	return RA_STREAMED | RA_READS | (keeps_slot(mm, behind, 0, write) ? RA_KEEP : 0);
+	if (pte_is_clean(pte) || ((pte & PTE_HOT) && !mm->keep_hot))
+		return RA_STREAMED | RA_READS | (keeps_slot(mm, behind, 0, write) ? RA_KEEP : 0);
+	tries = (behind.val / VM_RUN_MAX ^ lru_now(mm)) % STREAM_KEEPS == 0;
+	return RA_STREAMED | (tries && !swap_is_tight(mm) ? RA_KEEP : 0);
 }
 
 /* What the stream that vpn belongs to will want next, vpn not included. False: there is no stream. */
@@ -236,6 +236,7 @@ static bool stream_find(struct mm *mm, vpn_t vpn, bool write, struct ra_stream *
 {
 	u32 behind = stream_length(mm, vpn, -1), beyond;
 
+	s->forward = behind > 0;
 	if (behind) {
 		s->nr = (u32)min_u64(2 * behind, mm->vm.nr_pages - vpn.val - 1);
 		s->first = (vpn_t){ vpn.val + 1 };
@@ -251,20 +252,30 @@ static bool stream_find(struct mm *mm, vpn_t vpn, bool write, struct ra_stream *
 	return beyond > 0;
 }
 
-/* The hint for the background thread: the page that the run begins at, plus one, and the flags of ra_stream. */
-static void ask_for_next(struct mm *mm, vpn_t vpn, const struct ra_stream *s)
+/* On to the run after the stream's, which is one of the longest. False: there is none, or it is there. */
+static bool stream_advance(struct mm *mm, struct ra_stream *s)
 {
-	bool forward = s->first.val > vpn.val;
-	u32 first;
+	u32 near; /* the page of it that comes first */
 
-	if (s->nr < VM_RUN_MAX || !mm->reads_behind)
+	if (s->forward ? s->first.val + 2 * VM_RUN_MAX > mm->vm.nr_pages : s->first.val < VM_RUN_MAX)
+		return false;
+	near = s->forward ? s->first.val + VM_RUN_MAX : s->first.val - 1;
+	s->first.val = s->forward ? near : s->first.val - VM_RUN_MAX;
+	return pte_is_swap(pte_read(mm, (vpn_t){ near }));
+}
+
+/* Makes vpn the first page of the stream's run, rather than the one before it. */
+static void stream_include(struct ra_stream *s, vpn_t vpn)
+{
+	s->first.val = s->forward ? vpn.val : vpn.val + 1 - s->nr;
+}
+
+/* The hint for the background thread: the page that the run begins at, plus one, and the flags of ra_stream. */
+static void ask_for_next(struct mm *mm, struct ra_stream s)
+{
+	if (s.nr < VM_RUN_MAX || !mm->reads_behind || !stream_advance(mm, &s))
 		return;
-	if (forward ? s->first.val + 2 * VM_RUN_MAX > mm->vm.nr_pages : s->first.val < VM_RUN_MAX)
-		return;
-	first = forward ? s->first.val + VM_RUN_MAX : s->first.val - VM_RUN_MAX;
-	if (!pte_is_swap(pte_read(mm, (vpn_t){ forward ? first : first + VM_RUN_MAX - 1 })))
-		return;
-	atomic64_set(&mm->kswapd.ahead, ((u64)first + 1) << RA_FLAGS_BITS | s->flags);
+	atomic64_set(&mm->kswapd.ahead, ((u64)s.first.val + 1) << RA_FLAGS_BITS | s.flags);
 	kswapd_wake(mm);
 }
 
@@ -298,25 +309,20 @@ void readahead(struct mm *mm, vpn_t vpn, u64 orig_pte, bool write)
 	if (s.nr >= STREAM_SURE && vpn.val / STREAM_SURE % STREAM_SPARES)
 		mark_streamed(mm, vpn, orig_pte);
 	/* First, so that both are at work at the same time. */
-	ask_for_next(mm, vpn, &s);
+	ask_for_next(mm, s);
 	(void)readahead_range(mm, s.first, s.nr, s.flags);
 }
 
 bool readahead_meanwhile(struct mm *mm, vpn_t vpn, bool write)
 {
 	struct ra_stream s;
-	bool forward;
 
 	if (!mm->readahead || !mm->reads_behind || !stream_find(mm, vpn, write, &s) || s.nr < VM_RUN_MAX)
 		return false;
-	/* The other is reading from vpn on. */
-	forward = s.first.val > vpn.val;
-	if (forward ? vpn.val + 2 * VM_RUN_MAX > mm->vm.nr_pages : vpn.val < 2 * VM_RUN_MAX)
+	stream_include(&s, vpn); /* the run that the other is reading */
+	if (!stream_advance(mm, &s))
 		return false;
-	s.first.val = forward ? vpn.val + VM_RUN_MAX : vpn.val + 1 - 2 * VM_RUN_MAX;
-	if (!pte_is_swap(pte_read(mm, (vpn_t){ forward ? s.first.val : s.first.val + VM_RUN_MAX - 1 })))
-		return false;
-	ask_for_next(mm, vpn, &s);
+	ask_for_next(mm, s);
 	return readahead_range(mm, s.first, s.nr, s.flags) > 0;
 }
 
@@ -327,10 +333,7 @@ bool readahead_with(struct mm *mm, vpn_t vpn, bool write)
 	if (!stream_find(mm, vpn, write, &s))
 		return false;
 	s.nr = (u32)min_u64(s.nr + 1, VM_RUN_MAX);
-	if (s.first.val > vpn.val)
-		s.first = vpn;
-	else
-		s.first.val = vpn.val + 1 - s.nr;
+	stream_include(&s, vpn);
 	(void)readahead_range(mm, s.first, s.nr, s.flags);
 	return pte_is_present(pte_read(mm, vpn));
 }

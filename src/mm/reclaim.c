@@ -112,23 +112,23 @@ static void isolate_cold(struct mm *mm, struct reclaim_run *run)
 {
 	u32 table;
 
-	while (run->nr < FRAME_RUN && lru_take_cold(mm, &table)) {
+	while (run->nr < FRAME_RUN && lru_take_hinted(mm, LRU_COLD, &table)) {
 		(void)isolate_table(mm, run, table, 0, PTE_COLD);
 		if (run->nr == FRAME_RUN)
-			lru_give_cold(mm, table);
+			lru_give_hinted(mm, LRU_COLD, table);
 	}
 }
 
 /* What came in ahead of streams, and has been there for long enough. */
 static void isolate_streamed(struct mm *mm, struct reclaim_run *run)
 {
-	u32 table;
+	u32 left = STREAMED_TABLES, table;
 
-	for (u32 left = STREAMED_TABLES; left > 0 && run->nr < FRAME_RUN && lru_take_streamed(mm, &table); left--) {
+	for (; left > 0 && run->nr < FRAME_RUN && lru_take_hinted(mm, LRU_STREAMED, &table); left--) {
 		u32 before = run->nr, seen = isolate_table(mm, run, table, lru_depth(mm), PTE_STREAMED);
 
 		if (seen > run->nr - before || run->nr == FRAME_RUN)
-			lru_give_streamed(mm, table);
+			lru_give_hinted(mm, LRU_STREAMED, table);
 	}
 }
 

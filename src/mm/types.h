@@ -100,8 +100,14 @@ struct budget {
 /* What is known of a page of PTEs, in its word of mm->pte_tables. */
 #define TABLE_TOUCHED ((u64)1 << 0) /* a PTE in it was written: it is real memory */
 #define TABLE_QUEUED ((u64)1 << 1) /* it has an entry in mm->lru.oldest */
-#define TABLE_COLD ((u64)1 << 2) /* it has an entry in mm->lru.cold */
-#define TABLE_STREAMED ((u64)1 << 3) /* it has an entry in mm->lru.streamed */
+#define TABLE_HINTED(hint) ((u64)1 << (2 + (hint))) /* it has an entry in mm->lru.hinted[hint] */
+
+/* Why a page table is to be looked at before others. */
+enum lru_hint {
+	LRU_COLD, /* pages of it were advised cold */
+	LRU_STREAMED, /* pages of it came in ahead of a stream */
+	NR_LRU_HINTS,
+};
 
 /* A queue of page tables, by number, in chunks of one page (lru.c). */
 struct lru_chunk;
@@ -117,8 +123,7 @@ struct lru_queue {
 /* In which order pages leave (lru.h). */
 struct lru {
 	struct lru_queue oldest; /* page tables with present pages, each once: QUEUED */
-	struct lru_queue cold; /* those with pages advised cold, each at most once: COLD */
-	struct lru_queue streamed; /* those with pages that came in ahead of a stream, each at most once: STREAMED */
+	struct lru_queue hinted[NR_LRU_HINTS]; /* those that a hint was given for, each at most once: HINTED */
 	struct atomic64 freed; /* pages ever uncharged: with those resident, how many ever came in */
 	struct atomic32 evict_age; /* pages at least so old may leave now */
 	struct atomic32 keep_score; /* whether keeping slots for pages that are read has paid */
