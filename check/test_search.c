@@ -11,7 +11,7 @@
 #include "mm/policy.h"
 
 enum {
-	RUNS_MAX = 8000, /* larger worlds are neither searched without sleep sets, nor to the end by DPOR */
+	RUNS_MAX = 8000, /* larger worlds are neither searched without sleep sets, nor by DPOR, but for those below */
 	DPOR_RUNS_MAX = 64000,
 	BOUNDED_RUNS_MAX = 20000, /* nor with a bound on preemptions */
 	PREEMPTIONS = 2,
@@ -62,12 +62,9 @@ static int compare_to_the_end(const struct scenario *sc, enum swapin_policy poli
 	if (!search(sc, policy, RELAX_SLOT, (struct search){ .mode = SEARCH_ALL }, &all))
 		return 1;
 	printf("%-14s %-7s %9" PRIu64, sc->name, swapin_policies[policy].name, all.runs);
-	if (all.runs > RUNS_MAX) {
+	if (all.runs > RUNS_MAX && !dpor_must_end(sc, policy)) {
 		printf(" %9s %9s", "-", "-");
-		if (!dpor_must_end(sc, policy))
-			return 0;
-		printf("\nFAILED: %s, %s: too large to be compared\n", sc->name, swapin_policies[policy].name);
-		return 1;
+		return 0;
 	}
 	failed += !search(sc, policy, RELAX_SLOT, unreduced, &other);
 	printf(" %9" PRIu64, other.runs);
