@@ -57,16 +57,22 @@ victim_runs close-all 64 16
 victim_runs own-heap 64 16
 victim_runs limits 32 16
 
-# Random pages thrown out all the time, far below the limit, in children as well; and what the trace tells of it.
-for mode in 'work 16' 'threads 16' 'syscalls 16' 'fork-storm 12' 'spawn 12' 'signals 12' 'mappings 16'; do
+# Random pages thrown out all the time, far below the limit, in children as well; and what the trace tells of it. Where
+# others have the processors, a short program may end before anything is thrown out: then it runs again.
+stress() {
 	: >"$tmp/trace"
 	# shellcheck disable=SC2086 # a mode and its size
-	WEIR_STRESS=0 WEIR_ADOPT=now WEIR_TRACE=$tmp/trace timeout 120 "$weir" run --memory 128M -- "$victim" $mode \
-		>"$tmp/out" 2>"$tmp/err" || fail "stress: $mode: status $?"
-	grep -q '^adopted [0-9]* victim$' "$tmp/trace" || fail "stress: $mode: adoption is not traced"
-	grep -Eq '^end [0-9]+ victim resident=[0-9]+ total=[0-9]+ in=[1-9][0-9]* out=[1-9]' "$tmp/trace" ||
-		fail "stress: $mode: nothing was thrown out"
-	! grep '^efault' "$tmp/trace" || fail "stress: $mode: EFAULT"
+	WEIR_STRESS=0 WEIR_ADOPT=now WEIR_TRACE=$tmp/trace timeout 120 "$weir" run --memory 128M -- "$victim" $1 \
+		>"$tmp/out" 2>"$tmp/err" || fail "stress: $1: status $?"
+	grep -q '^adopted [0-9]* victim$' "$tmp/trace" || fail "stress: $1: adoption is not traced"
+	! grep '^efault' "$tmp/trace" || fail "stress: $1: EFAULT"
+	grep -Eq '^end [0-9]+ victim resident=[0-9]+ total=[0-9]+ in=[1-9][0-9]* out=[1-9]' "$tmp/trace"
+}
+for mode in 'work 16' 'threads 16' 'syscalls 16' 'fork-storm 12' 'spawn 12' 'signals 12' 'mappings 16'; do
+	for tries in 1 2 3 4 5 6 7 8 9 10; do
+		stress "$mode" && break
+		[ "$tries" -lt 10 ] || fail "stress: $mode: nothing was thrown out"
+	done
 done
 echo "ok stress, $SECONDS s"
 : >"$tmp/trace"
