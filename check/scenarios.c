@@ -29,6 +29,9 @@
 /* Slots go down to a lower device. */
 #define DEMOTED { .nr_slots = 1, .nr_devices = 1, .discard = true, .demotes = true }
 
+/* A page that is written to keeps its slot for its next copy. */
+#define STALE { .nr_slots = 2, .nr_devices = 1, .discard = true, .patches = true }
+
 #define FORK_SLOTS                                                                                                     \
 	{                                                                                                              \
 		.nr_slots = 4, .nr_devices = 1, .discard = true, .gated = true                                         \
@@ -424,6 +427,12 @@ static void setup_clean(void)
 	load(0);
 }
 
+static void setup_stale(void)
+{
+	setup_swapped();
+	store(0, B);
+}
+
 static void setup_swapped_and_present(void)
 {
 	setup_swapped();
@@ -485,6 +494,12 @@ static void setup_write_error(void)
 	world->device[0].fail_writes = 1;
 }
 
+static void setup_stale_error(void)
+{
+	setup_stale();
+	world->device[0].fail_writes = 1;
+}
+
 /* Two that leave, a clean page and a dirty one between them, and all is made writable again where it may. */
 static void setup_around(void)
 {
@@ -504,6 +519,12 @@ static void setup_unmap(void)
 {
 	setup_swapped();
 	world->may_be_unmapped = true;
+}
+
+static void setup_unmap_stale(void)
+{
+	setup_unmap();
+	store(0, B);
 }
 
 static void setup_unmap_untouched(void)
@@ -714,6 +735,36 @@ const struct scenario scenarios[] = {
 	{ .name = "compact", .help = "a slot's data moves while its page is wanted, written to, and leaves again",
 	  .world = { .nr_slots = 1, .nr_devices = 1, .discard = true, .compacts = true }, .setup = setup_swapped,
 	  .thread = { STORE_0, EVICT_0, { "compact", compact } } },
+	{ .name = "stale", .help = "two faulters and an evictor: the page's next copies go to the same slot",
+	  .world = STALE, .setup = setup_swapped,
+	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
+	{ .name = "stale-pair", .help = "the same by two threads: one of them stores and evicts",
+	  .world = STALE, .setup = setup_swapped,
+	  .thread = { LOAD_0, { "store, evict", store_and_pageout_0 } } },
+	{ .name = "stale-evictors", .help = "two evictors on a page whose slot has a stale copy, and a writer",
+	  .world = STALE, .setup = setup_stale,
+	  .thread = { { "store", store_0_d }, EVICT_0, EVICT_0 } },
+	{ .name = "stale-in-place", .help = "a reader and a writer on a clean page that leaves from where it stands",
+	  .world = { .nr_slots = 2, .nr_devices = 1, .discard = true, .patches = true, .method = VM_METHOD_COPY },
+	  .setup = setup_clean,
+	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
+	{ .name = "stale-unmap", .help = "a page whose slot has a stale copy, munmap and an evictor",
+	  .world = STALE, .setup = setup_unmap_stale,
+	  .thread = { { "munmap", unmap_0 }, EVICT_0 } },
+	{ .name = "stale-compact", .help = "a slot's data moves while its page's next copy is about to go there",
+	  .world = { .nr_slots = 2, .nr_devices = 1, .discard = true, .patches = true, .compacts = true },
+	  .setup = setup_stale,
+	  .thread = { LOAD_0, EVICT_0, { "compact", compact } } },
+	{ .name = "stale-swapoff", .help = "swapoff of a device that holds a stale copy, and an evictor",
+	  .world = { .nr_slots = 2, .nr_devices = 2, .discard = true, .patches = true }, .setup = setup_stale,
+	  .thread = { EVICT_0, { "swapoff", swapoff_0 } } },
+	{ .name = "stale-error", .help = "a page's next copy cannot be written: the page stays",
+	  .world = STALE, .setup = setup_stale_error,
+	  .thread = { LOAD_0, STORE_0, EVICT_0 } },
+	{ .name = "stale-fork", .help = "a page whose slot has a stale copy, and an evictor while the process forks",
+	  .world = { .nr_slots = 4, .nr_devices = 1, .discard = true, .gated = true, .patches = true },
+	  .setup = setup_stale,
+	  .thread = { { "store", store_0_d }, EVICT_0, { "fork", fork_process } } },
 	{ .name = "frames", .help = "three evictors, two runs of frames",
 	  .world = { .nr_slots = 4, .nr_devices = 1, .discard = true, .frames_matter = true },
 	  .setup = setup_three_present,

@@ -168,6 +168,13 @@ static bool sim_is_below(struct swap_device *dev, u32 slot)
 	return false;
 }
 
+static bool sim_patches(struct swap_device *dev, u32 slot)
+{
+	(void)dev;
+	(void)slot;
+	return true;
+}
+
 static void sim_stats(struct swap_device *dev, struct swap_device_stats *stats)
 {
 	(void)dev;
@@ -197,6 +204,7 @@ static const struct swap_device_ops sim_ops = {
 	.is_below = sim_is_below,
 	.sparse = sim_sparse,
 	.compact = sim_compact,
+	.patches = sim_patches,
 	.close = sim_close,
 };
 
@@ -208,7 +216,8 @@ void sim_device_init(struct sim_device *d, const char *name, const struct world_
 		.name = name,
 		.prio = SWAP_PRIO_DEFAULT,
 		.flags = (cfg->asynchronous ? 0u : SWAP_SYNCHRONOUS_IO) | (cfg->discard ? SWAP_DISCARD : 0u) |
-			 (cfg->demotes ? SWAP_DEMOTES : 0u) | (cfg->compacts ? SWAP_COMPACTS : 0u),
+			 (cfg->demotes ? SWAP_DEMOTES : 0u) | (cfg->compacts ? SWAP_COMPACTS : 0u) |
+			 (cfg->patches ? SWAP_PATCHES : 0u),
 		.nr_slots = cfg->nr_slots,
 	};
 	must(cfg->nr_slots <= WORLD_SLOTS_MAX);

@@ -25,8 +25,8 @@ static void pte_text(u64 pte, char text[TEXT_CHARS])
 {
 	if (pte_is_swap(pte))
 		snprintf(text, TEXT_CHARS, "swap %u", entry_number(pte));
-	else if (pte_is_clean(pte))
-		snprintf(text, TEXT_CHARS, "clean, slot %u", entry_number(pte));
+	else if (pte_has_entry(pte))
+		snprintf(text, TEXT_CHARS, "%s, slot %u", pte_is_clean(pte) ? "clean" : "stale", entry_number(pte));
 	else
 		snprintf(text, TEXT_CHARS, "%s", pte_is_present(pte) ? "present" : "none");
 }

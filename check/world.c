@@ -171,8 +171,9 @@ u8 world_classify(uintptr_t addr)
 		return OBJ_PRIVATE;
 	if (is_in(addr, &mm->budget.used, sizeof(mm->budget.used)) && !config.budget_matters)
 		return OBJ_PRIVATE;
-	/* No world is long enough to change what it says. */
-	if (is_in(addr, &mm->lru.keep_score, sizeof(mm->lru.keep_score)))
+	/* No world is long enough to change what these say. */
+	if (is_in(addr, &mm->lru.keep_score, sizeof(mm->lru.keep_score)) ||
+	    is_in(addr, &mm->lru.missed, sizeof(mm->lru.missed)))
 		return OBJ_PRIVATE;
 	if (is_in(addr, &mm->lru, sizeof(mm->lru)) && !config.budget_matters)
 		return OBJ_PRIVATE;

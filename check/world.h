@@ -58,6 +58,7 @@ struct world_config {
 	bool discard; /* SWAP_DISCARD */
 	bool demotes; /* SWAP_DEMOTES */
 	bool compacts; /* SWAP_COMPACTS */
+	bool patches; /* SWAP_PATCHES */
 	bool asynchronous; /* not SWAP_SYNCHRONOUS_IO: batches, and the swap cache */
 	enum vm_method method;
 	bool budget_matters; /* it is tight: its word and the queue of pages are shared state like any other */

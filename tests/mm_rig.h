@@ -47,3 +47,31 @@ static inline vpn_t vpn_of(const void *p)
 {
 	return vm_vpn(&mm.vm, (uintptr_t)p);
 }
+
+/* Compresses to about a seventh; every page differs. */
+static inline void fill_page(u64 *page, u64 seed)
+{
+	for (u32 w = 0; w < WORDS; w++)
+		page[w] = w % 16 ? seed : seed * 0x9e3779b97f4a7c15ull + w * 0x2545f4914f6cdd1dull;
+}
+
+static inline bool page_is(const u64 *page, u64 seed)
+{
+	for (u32 w = 0; w < WORDS; w++) {
+		if (page[w] != (w % 16 ? seed : seed * 0x9e3779b97f4a7c15ull + w * 0x2545f4914f6cdd1dull))
+			return false;
+	}
+	return true;
+}
+
+static inline bool rig_method_works(enum vm_method m)
+{
+	struct vm_config cfg = { .nr_pages = 1, .nr_steal_frames = 1, .nr_plain_frames = 1, .method = m };
+	struct vm vm;
+	int ret;
+
+	expect_eq(vm_open(&vm, &cfg), 0);
+	ret = vm_register(&vm);
+	vm_close(&vm);
+	return ret == 0;
+}

@@ -90,22 +90,6 @@ static void teardown(void)
 	mm_destroy(&mm);
 }
 
-/* Compresses to about a seventh; every page differs. */
-static void fill_page(u64 *page, u64 seed)
-{
-	for (u32 w = 0; w < WORDS; w++)
-		page[w] = w % 16 ? seed : seed * 0x9e3779b97f4a7c15ull + w * 0x2545f4914f6cdd1dull;
-}
-
-static bool page_is(const u64 *page, u64 seed)
-{
-	for (u32 w = 0; w < WORDS; w++) {
-		if (page[w] != (w % 16 ? seed : seed * 0x9e3779b97f4a7c15ull + w * 0x2545f4914f6cdd1dull))
-			return false;
-	}
-	return true;
-}
-
 static u64 counter(enum mm_counter c)
 {
 	u64 sum = 0;
@@ -1159,28 +1143,16 @@ static void run_all(void)
 	}
 }
 
-static bool method_works(enum vm_method m)
-{
-	struct vm_config cfg = { .nr_pages = 1, .nr_steal_frames = 1, .nr_plain_frames = 1, .method = m };
-	struct vm vm;
-	int ret;
-
-	expect_eq(vm_open(&vm, &cfg), 0);
-	ret = vm_register(&vm);
-	vm_close(&vm);
-	return ret == 0;
-}
-
 int main(void)
 {
 	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
 
 	sigfillset(&action.sa_mask);
 	expect_eq(sigaction(SIGBUS, &action, NULL), 0);
-	if (!method_works(VM_METHOD_COPY))
+	if (!rig_method_works(VM_METHOD_COPY))
 		test_skip("no userfaultfd here");
 	for (method = VM_METHOD_MOVE; method <= VM_METHOD_COPY; method++) {
-		if (!method_works(method)) {
+		if (!rig_method_works(method)) {
 			printf("# this kernel has no UFFDIO_MOVE\n");
 			continue;
 		}

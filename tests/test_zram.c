@@ -248,8 +248,16 @@ enum { BUSY_SLOTS = 12000, BUSY_THREADS = 2, BUSY_STEPS = 60000 };
 
 static struct swap_device *busy_dev;
 static struct mutex busy_pin[BUSY_SLOTS];
-static u32 busy_version[BUSY_SLOTS]; /* 0: empty; under the slot's pin */
+static u32 busy_version[BUSY_SLOTS]; /* 0: empty; under the slot's pin, as the next */
+static u64 busy_word[BUSY_SLOTS]; /* what one of its words was changed to; 0: none */
 static struct atomic32 busy_left;
+
+static void busy_page(u32 slot, u8 *want)
+{
+	page_make(want, slot % NR_PAGE_KINDS, busy_version[slot]);
+	if (busy_word[slot])
+		memcpy(want + slot % (PAGE_SIZE / 8) * 8, &busy_word[slot], sizeof(busy_word[slot]));
+}
 
 static void busy_step(u64 *seed, u8 *want, u8 *got, bool shrink)
 {
@@ -257,11 +265,18 @@ static void busy_step(u64 *seed, u8 *want, u8 *got, bool shrink)
 
 	mutex_lock(&busy_pin[slot]);
 	if (busy_version[slot]) {
-		page_make(want, slot % NR_PAGE_KINDS, busy_version[slot]);
+		busy_page(slot, want);
 		expect_eq(busy_dev->ops->read(busy_dev, slot, got), 0);
 		expect(memcmp(want, got, PAGE_SIZE) == 0);
-		busy_dev->ops->discard(busy_dev, slot);
-		busy_version[slot] = 0;
+		if (test_random(seed) % 2) {
+			busy_word[slot] = test_random(seed);
+			busy_page(slot, want);
+			expect_eq(busy_dev->ops->write(busy_dev, slot, want), 0);
+		} else {
+			busy_dev->ops->discard(busy_dev, slot);
+			busy_version[slot] = 0;
+			busy_word[slot] = 0;
+		}
 	} else if (!shrink || test_random(seed) % 16 == 0) {
 		busy_version[slot] = 1 + (u32)(test_random(seed) % 1000);
 		page_make(want, slot % NR_PAGE_KINDS, busy_version[slot]);
@@ -313,6 +328,133 @@ static void test_compaction_beside_others(void)
 	printf("%llu moves beside %u steps\n", (unsigned long long)moved, BUSY_THREADS * BUSY_STEPS);
 	expect(moved > 0);
 	device_close(busy_dev);
+}
+
+static void change_words(u8 *to, u32 nr, u64 *seed)
+{
+	for (u32 i = 0; i < nr; i++) {
+		u64 word = test_random(seed);
+
+		memcpy(to + test_random(seed) % (PAGE_SIZE / 8) * 8, &word, sizeof(word));
+	}
+}
+
+/* What has changed little costs no compression, and its slot grows by what has changed. */
+static void test_a_little_changed_is_a_patch(void)
+{
+	struct swap_device *dev = device_open("zram", 10, &account);
+	u64 seed = 5, before, patches = 0;
+	u8 now[PAGE_SIZE];
+
+	page_make(now, PAGE_TEXT, 1);
+	expect_eq(dev->ops->write(dev, 3, now), 0);
+	expect(dev->ops->patches(dev, 3));
+	before = stats_of(dev).compr_data_size;
+	/* The same again, and with a word more each time: up to the words' bytes and two for each of them. */
+	for (u32 i = 0; i < 20; i++) {
+		if (i)
+			memcpy(now + i * 3 * 64, &(u64){ test_random(&seed) }, 8);
+		expect_eq(dev->ops->write(dev, 3, now), 0);
+		expect_eq(stats_of(dev).patched_writes, ++patches);
+		expect_eq(stats_of(dev).compr_data_size, before + (i ? i * 10 + 2 : 0));
+		expect_eq(dev->ops->read(dev, 3, back), 0);
+		expect(memcmp(back, now, PAGE_SIZE) == 0);
+	}
+	/* Changed back, it is as it was. */
+	page_make(now, PAGE_TEXT, 1);
+	expect_eq(dev->ops->write(dev, 3, now), 0);
+	expect_eq(stats_of(dev).compr_data_size, before);
+	patches++;
+	/* Much has changed: it is compressed again. */
+	change_words(now, 200, &seed);
+	expect_eq(dev->ops->write(dev, 3, now), 0);
+	expect_eq(stats_of(dev).patched_writes, patches);
+	expect_eq(dev->ops->read(dev, 3, back), 0);
+	expect(memcmp(back, now, PAGE_SIZE) == 0);
+	/* Damage of page or patch is told. */
+	change_words(now, 3, &seed);
+	expect_eq(dev->ops->write(dev, 3, now), 0);
+	expect_eq(stats_of(dev).patched_writes, patches + 1);
+	zram_corrupt_for_test(dev, 3);
+	expect_eq(dev->ops->read(dev, 3, back), -EIO);
+	/* To write to it again makes it good. */
+	change_words(now, 1, &seed);
+	expect_eq(dev->ops->write(dev, 3, now), 0);
+	expect_eq(dev->ops->read(dev, 3, back), 0);
+	expect(memcmp(back, now, PAGE_SIZE) == 0);
+	/* Of others nothing is to be had. */
+	write_page(dev, 4, PAGE_RANDOM, 4);
+	write_page(dev, 5, PAGE_ZERO, 0);
+	for (u32 slot = 4; slot < 7; slot++)
+		expect(!dev->ops->patches(dev, slot));
+	device_close(dev);
+}
+
+/* Where pages are rewritten altogether, it does not pay to try; where it pays again, that is found out. */
+static void test_patches_follow_what_they_bring(void)
+{
+	struct swap_device *dev = device_open("zram", 1024, &account);
+	u32 wanted = 0;
+
+	for (u32 i = 0; i < 1024; i++)
+		write_page(dev, i, PAGE_TEXT, i);
+	for (u32 i = 0; i < 1024; i++)
+		write_page(dev, i, PAGE_TEXT, i + 5000);
+	expect_eq(stats_of(dev).patched_writes, 0);
+	for (u32 i = 0; i < 1024; i++)
+		wanted += dev->ops->patches(dev, i);
+	expect(wanted > 0 && wanted < 1024 / 32);
+	for (u32 tries = 0; tries < 64; tries++) {
+		page_make(page, PAGE_TEXT, 5000);
+		page[tries] ^= 1;
+		expect_eq(dev->ops->write(dev, 0, page), 0);
+	}
+	expect(dev->ops->patches(dev, 1));
+	device_close(dev);
+}
+
+/* Any changes to any pages, also when memory is refused. */
+static void patch_at_random(const char *spec)
+{
+	enum { NR = 64, STEPS = 20000 };
+	static u8 now[NR][PAGE_SIZE];
+	struct swap_device *dev = device_open(spec, NR, &account);
+	u64 seed = 77;
+
+	for (u32 i = 0; i < NR; i++) {
+		page_make(now[i], i % NR_PAGE_KINDS, i);
+		expect_eq(dev->ops->write(dev, i, now[i]), 0);
+	}
+	for (u32 n = 0; n < STEPS; n++) {
+		u32 slot = (u32)(test_random(&seed) % NR);
+		u64 what = test_random(&seed) % 64;
+
+		memcpy(page, now[slot], PAGE_SIZE);
+		if (what == 0)
+			page_make(page, test_random(&seed) % NR_PAGE_KINDS, n);
+		else if (what < 8)
+			memset(page + test_random(&seed) % 3000, (int)n, test_random(&seed) % 1000);
+		else
+			change_words(page, (u32)(what % 32), &seed);
+		atomic64_set(&account.limit, n % 3 ? UINT64_MAX : atomic64_read(&account.charged));
+		if (!dev->ops->write(dev, slot, page))
+			memcpy(now[slot], page, PAGE_SIZE);
+		expect_eq(dev->ops->read(dev, slot, back), 0);
+		expect(memcmp(back, now[slot], PAGE_SIZE) == 0);
+	}
+	expect(stats_of(dev).patched_writes > STEPS / 4);
+	atomic64_set(&account.limit, UINT64_MAX);
+	for (u32 i = 0; i < NR; i++)
+		dev->ops->discard(dev, i);
+	expect_eq(stats_of(dev).compr_data_size, 0);
+	device_close(dev);
+}
+
+static void test_any_changes(void)
+{
+	patch_at_random("zram");
+	patch_at_random("zram:algo=zstd,level=1");
+	patch_at_random("zram:algo=zstd:dict,level=1");
 }
 
 static void test_refused_write_keeps_the_old(void)
@@ -423,6 +565,9 @@ int main(void)
 	run_test(test_compaction_alone);
 	run_test(test_compaction_filtered);
 	run_test(test_compaction_beside_others);
+	run_test(test_a_little_changed_is_a_patch);
+	run_test(test_patches_follow_what_they_bring);
+	run_test(test_any_changes);
 	run_test(test_refused_write_keeps_the_old);
 	run_test(test_the_table_is_charged);
 	run_test(test_refused_table_page);

@@ -42,6 +42,8 @@ enum mutation {
 	MUTATE_FORK_UNMANAGED, /* a child's absent pages are not faults */
 	MUTATE_FORK_RUNNING, /* fork does not wait for the background reclaimer */
 	MUTATE_DEMOTE_UNPINNED, /* a slot goes to the lower device while others use it */
+	MUTATE_DROP_STALE, /* a page leaves as if its stale copy were as new as it */
+	MUTATE_REUSE_UNPINNED, /* a slot is written again while others use it */
 	MUTATE_COMPACT_UNPINNED, /* a slot's data moves within the store while others use it */
 	NR_MUTATIONS,
 };

@@ -211,6 +211,11 @@ bool budget_more(struct mm *mm, u32 nr, enum budget_patience patience)
 	return b->more(mm, clamp_pages(shared), patience);
 }
 
+bool budget_store_competes(const struct mm *mm)
+{
+	return mm->budget.memory_max < UINT32_MAX && !has_two_limits(&mm->budget);
+}
+
 bool budget_store_is_above(const struct mm *mm, u32 percent)
 {
 	return stored_now(&mm->budget, atomic64_read(&mm->budget.used)) * 100 >

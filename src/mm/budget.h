@@ -83,6 +83,9 @@ bool budget_store_is_tight(const struct mm *mm);
 /* More than so many percent. */
 bool budget_store_is_above(const struct mm *mm, u32 percent);
 
+/* Does the store take room that resident pages could have? */
+bool budget_store_competes(const struct mm *mm);
+
 static inline u64 budget_resident(u64 used)
 {
 	return (u32)used;

@@ -3,7 +3,7 @@
  * The story of a fault. handle_mm_fault() looks at the PTE and picks the step:
  *
  *   none                          do_anonymous_page()      zero pages, a run of them where the program grows
- *   present, protected, a write   do_wp_page()             the slot's copy, if any, is about to be stale: drop it
+ *   present, protected, a write   do_wp_page()             the slot's copy, if any, is about to be stale
  *   swap                          do_swap_page()           direct, past the swap cache, or through it
  *
  * Every step may find that the PTE has changed under it and then returns FAULT_RETRY: the PTE is looked at again, as
@@ -110,9 +110,30 @@ static enum fault_result do_anonymous_page(struct mm *mm, vpn_t vpn)
 
 /* ---- a present page ---- */
 
+/* Writing to the slot again must be cheaper than to a new one. A hot page is going to stay, and its slot is memory. */
+static bool keeps_stale(struct mm *mm, swp_entry_t entry, bool hot)
+{
+	return swap_patches(mm, entry) && (!hot || mm->keep_hot) && lru_has_room(mm) && !swap_is_tight(mm);
+}
+
+/* The PTE of a protected page that is about to be written to. */
+static u64 wp_page_written(struct mm *mm, u64 pte)
+{
+	u64 age = pte & PTE_AGE_MASK;
+
+	if (!pte_is_clean(pte))
+		return (pte & (PTE_STALE | PTE_ENTRY_MASK)) | age;
+	if (!pte_is_under_writeback(pte) && keeps_stale(mm, pte_to_swp_entry(pte), pte & PTE_HOT))
+		return pte_make_stale(pte_to_swp_entry(pte)) | age;
+	if (!mutate(MUTATE_WP_KEEPS_SLOT))
+		swap_free(mm, pte_to_swp_entry(pte));
+	return PTE_PRESENT | age;
+}
+
 /*
- * Makes a protected page writable. A clean one gives its slot up first, so no copy is ever older than the page that it
- * is kept for; if it is being written just now, whoever writes it finds the slot without a user, and ends it.
+ * Makes a protected page writable. A clean one ceases to be clean first: it gives its slot up, or the slot is kept as
+ * stale, so none is ever taken for a copy that is not. If it is being written just now, whoever writes it finds the
+ * slot without a user, and ends it.
  */
 static enum fault_result do_wp_page(struct mm *mm, vpn_t vpn)
 {
@@ -120,14 +141,12 @@ static enum fault_result do_wp_page(struct mm *mm, vpn_t vpn)
 	enum fault_result result = FAULT_DONE;
 
 	if (pte_is_protected(pte)) {
-		if (pte_is_clean(pte) && !mutate(MUTATE_WP_KEEPS_SLOT) && !mutate(MUTATE_WP_STAYS_CLEAN))
-			swap_free(mm, pte_to_swp_entry(pte));
 		if (pte_is_clean(pte) && !pte_is_under_writeback(pte))
 			lru_clean_written(mm);
 		else if (!pte_is_clean(pte))
 			lru_gap_written(mm);
 		if (!mutate(MUTATE_WP_STAYS_CLEAN))
-			pte &= PTE_PRESENT | PTE_AGE_MASK;
+			pte = wp_page_written(mm, pte);
 		if (vm_unprotect(&mm->vm, vpn, 1))
 			result = FAULT_LOST;
 		mm_stats_add(mm->stats, STAT_FAULT_WRITE, 1);
@@ -148,7 +167,7 @@ static enum fault_result do_present_page(struct mm *mm, vpn_t vpn, bool write)
 	u8 present = 1;
 
 	if (pte_is_present(pte) && vm_resident(&mm->vm, vpn, 1, &present) == 0 && !present) {
-		if (pte_is_clean(pte))
+		if (pte_has_entry(pte))
 			swap_free(mm, pte_to_swp_entry(pte));
 		pte = 0;
 		budget_uncharge(mm, 1);
@@ -164,13 +183,8 @@ static enum fault_result do_present_page(struct mm *mm, vpn_t vpn, bool write)
 
 /* ---- swap-in ---- */
 
-bool keeps_slot(struct mm *mm, vpn_t vpn, u64 pte, bool write)
+static bool keeps_clean(struct mm *mm, vpn_t vpn, u64 pte, bool hot)
 {
-	bool hot;
-
-	if (write || !mm->keep_clean)
-		return false;
-	hot = lru_returns_hot(lru_now(mm), lru_depth(mm), pte);
 	/* On a lower device it takes no memory. A hot page lets it go, and so comes to lie in memory when it leaves. */
 	if (pte_is_swap(pte) && swap_is_below(mm, pte_to_swp_entry(pte)))
 		return !hot;
@@ -180,11 +194,29 @@ bool keeps_slot(struct mm *mm, vpn_t vpn, u64 pte, bool write)
 	return !swap_is_tight(mm) && lru_keeps(mm, vpn);
 }
 
-enum fault_result install_page(struct mm *mm, vpn_t vpn, u64 pte, const void *data, bool keep)
+enum keep page_keeps(struct mm *mm, vpn_t vpn, u64 pte, bool write)
 {
-	swp_entry_t entry = pte_to_swp_entry(pte);
-	long ret = vm_install(&mm->vm, vpn, data, 1, keep && !mutate(MUTATE_CLEAN_WRITABLE));
-	u64 new = (keep ? pte_make_clean(entry) : PTE_PRESENT) | lru_arrival(lru_now(mm), lru_depth(mm), pte, false);
+	bool hot;
+
+	if (!mm->keep_clean)
+		return KEEP_NONE;
+	hot = lru_returns_hot(lru_now(mm), lru_depth(mm), pte);
+	if (!write && keeps_clean(mm, vpn, pte, hot))
+		return KEEP_CLEAN;
+	return pte_is_swap(pte) && keeps_stale(mm, pte_to_swp_entry(pte), hot) ? KEEP_STALE : KEEP_NONE;
+}
+
+u64 pte_keeping(swp_entry_t entry, enum keep keep)
+{
+	if (keep == KEEP_CLEAN)
+		return pte_make_clean(entry);
+	return keep == KEEP_STALE ? pte_make_stale(entry) : PTE_PRESENT;
+}
+
+enum fault_result install_page(struct mm *mm, vpn_t vpn, u64 pte, const void *data, enum keep keep)
+{
+	long ret = vm_install(&mm->vm, vpn, data, 1, keep == KEEP_CLEAN && !mutate(MUTATE_CLEAN_WRITABLE));
+	u64 new = pte_keeping(pte_to_swp_entry(pte), keep) | lru_arrival(lru_now(mm), lru_depth(mm), pte, false);
 
 	if (ret != 1) {
 		pte_unlock(mm, vpn, pte);
@@ -213,7 +245,7 @@ static enum fault_result do_swap_page_direct(struct mm *mm, vpn_t vpn, u64 orig_
 	swp_entry_t entry = pte_to_swp_entry(orig_pte);
 	_Alignas(64) u8 page[PAGE_SIZE];
 	enum fault_result result = FAULT_RETRY;
-	bool keep = keeps_slot(mm, vpn, orig_pte, write);
+	enum keep keep = page_keeps(mm, vpn, orig_pte, write);
 	u64 pte;
 
 	/* The slot cannot change hands any more, but it may have before the pin: does the PTE still name it? */
@@ -231,7 +263,7 @@ static enum fault_result do_swap_page_direct(struct mm *mm, vpn_t vpn, u64 orig_
 		goto out;
 	}
 	result = install_page(mm, vpn, pte, page, keep);
-	if (result == FAULT_DONE && !keep)
+	if (result == FAULT_DONE && keep == KEEP_NONE)
 		swap_free(mm, entry);
 out:
 	if (!mutate(MUTATE_UNPIN_EARLY))
@@ -276,7 +308,8 @@ static enum fault_result do_swap_page_cached(struct mm *mm, vpn_t vpn, u64 orig_
 	swp_entry_t entry = pte_to_swp_entry(orig_pte);
 	struct atomic64 *slot = swap_slot(mm, entry);
 	enum fault_result result = FAULT_RETRY;
-	bool keep = false, stays, detached;
+	enum keep keep = KEEP_NONE;
+	bool stays, detached;
 	u64 word, pte;
 	int ret = slot_cache_lock(slot, &word);
 
@@ -291,7 +324,8 @@ static enum fault_result do_swap_page_cached(struct mm *mm, vpn_t vpn, u64 orig_
 
 	pte = pte_lock(mm, vpn);
 	if (pte_same(pte, orig_pte)) {
-		keep = (!(word & SLOT_DIRTY) || mutate(MUTATE_KEEP_DIRTY)) && keeps_slot(mm, vpn, orig_pte, write);
+		if (!(word & SLOT_DIRTY) || mutate(MUTATE_KEEP_DIRTY))
+			keep = page_keeps(mm, vpn, orig_pte, write);
 		result = install_page(mm, vpn, pte, vm_frame_data(&mm->vm, (frame_t){ slot_frame(word) }), keep);
 	} else {
 		pte_unlock(mm, vpn, pte);
@@ -307,8 +341,8 @@ static enum fault_result do_swap_page_cached(struct mm *mm, vpn_t vpn, u64 orig_
 		return result;
 	}
 	if (mutate(MUTATE_TAKE_BACK_NO_PUT))
-		keep = true;
-	swap_finish(mm, entry, slot_cache_remove(slot, result == FAULT_DONE && !keep, &detached));
+		keep = KEEP_CLEAN;
+	swap_finish(mm, entry, slot_cache_remove(slot, result == FAULT_DONE && keep == KEEP_NONE, &detached));
 	if (detached && frame_is_plain(mm, (frame_t){ slot_frame(word) }))
 		frame_read_put(mm, (frame_t){ slot_frame(word) });
 	return result;
@@ -337,6 +371,7 @@ static enum fault_result do_swap_page(struct mm *mm, vpn_t vpn, u64 orig_pte, bo
 	enum fault_result result = FAULT_RETRY;
 	int ret;
 
+	lru_came_back(mm, vpn, orig_pte);
 	if (mm->readahead && !swap_is_synchronous(mm, entry) && readahead_with(mm, vpn, write)) {
 		mm_stats_add(mm->stats, STAT_FAULT_CACHED, 1);
 		return FAULT_DONE;

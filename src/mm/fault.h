@@ -23,15 +23,25 @@ bool must_check fault_place(struct mm *mm, vpn_t vpn, struct swap_place *place);
 int must_check swap_claim(struct mm *mm, swp_entry_t entry);
 void swap_unclaim(struct mm *mm, swp_entry_t entry);
 
-/* Does a read fault leave the copy where it is, so that the page can leave again for free? */
-bool keeps_slot(struct mm *mm, vpn_t vpn, u64 pte, bool write);
+/* What becomes of the copy of a page that comes in. */
+enum keep {
+	KEEP_NONE, /* its slot is free */
+	KEEP_STALE, /* the page is writable, and its next copy goes to the same slot */
+	KEEP_CLEAN, /* the page is write-protected, and can leave again for free */
+};
+
+/* For a fault on the page, whose PTE is `pte`, with its slot claimed; or for the neighbours of one, with a PTE of 0. */
+enum keep page_keeps(struct mm *mm, vpn_t vpn, u64 pte, bool write);
+
+/* The PTE of a page that comes in, but for its age. */
+u64 pte_keeping(swp_entry_t entry, enum keep keep);
 
 /*
- * Installs a page's contents and unlocks its PTE, which is locked and names the entry of `pte`. With `keep` the page
- * goes in write-protected in one step and the slot keeps its user; else the caller drops it, after FAULT_DONE. The
- * page has been charged. FAULT_OOM or FAULT_LOST: nothing has changed.
+ * Installs a page's contents and unlocks its PTE, which is locked and names the entry of `pte`. With KEEP_CLEAN the
+ * page goes in write-protected in one step. With KEEP_NONE the caller drops the slot's user, after FAULT_DONE; else it
+ * stays. The page has been charged. FAULT_OOM or FAULT_LOST: nothing has changed.
  */
-enum fault_result install_page(struct mm *mm, vpn_t vpn, u64 pte, const void *data, bool keep);
+enum fault_result install_page(struct mm *mm, vpn_t vpn, u64 pte, const void *data, enum keep keep);
 
 /* For callers that are not a fault: 0, -ENOMEM, -EIO; a page that is unmapped meanwhile is no error. */
 int fault_errno(enum fault_result result);

@@ -4,15 +4,16 @@
 #include <errno.h>
 
 #include "base/mutation.h"
+#include "sync/score.h"
 
 enum {
 	CHUNK_ENTRIES = (PAGE_SIZE - 16) / sizeof(u32),
 	AGE_MAX = 255,
-	KEEP_SCORE_MAX = 1024,
 	GAP_SCORE_MAX = 256,
+	MISSED_ALL = 1 << 16,
+	MISSED_SHIFT = 6, /* the average is of so many samples, as a power of two, */
+	MISSED_SAMPLES = 8, /* of which one page in so many is one */
 	GAP_WEIGHT = 4, /* calls that one such fault is worth */
-	KEEP_TRIES = 64, /* while it does not pay, one page in so many is a try, */
-	KEEP_WEIGHT = 16, /* and counts so much */
 };
 
 /* A page of entries; those in [first, last) are waiting. Chunks are named by index, 0 is none. */
@@ -122,7 +123,7 @@ int lru_init(struct mm *mm, u32 nr_pages, u64 limit_pages)
 	u32 nr_tables = DIV_ROUND_UP(nr_pages, PTES_PER_PAGE);
 
 	*lru = (struct lru){ 0 };
-	atomic32_set(&mm->lru.keep_score, KEEP_SCORE_MAX);
+	atomic32_set(&mm->lru.keep_score, SCORE_MAX);
 	while (limit_pages >> (lru->clock_shift + 1) >= LRU_CLOCK_DEPTH)
 		lru->clock_shift++;
 	if (queue_init(&lru->oldest, nr_tables))
@@ -234,31 +235,48 @@ void lru_adapt(struct mm *mm, u32 age, u32 seen, u32 old)
 		atomic32_set(&mm->lru.evict_age, new);
 }
 
-static bool keeping_pays(u32 score)
-{
-	return score >= KEEP_SCORE_MAX / 2;
-}
-
-/* Lost updates do not matter. */
 void lru_clean_left(struct mm *mm, u32 nr)
 {
-	u32 score = atomic32_read(&mm->lru.keep_score), weight = keeping_pays(score) ? 1 : KEEP_WEIGHT;
-
-	if (score < KEEP_SCORE_MAX)
-		atomic32_set(&mm->lru.keep_score, (u32)min_u64(score + (u64)nr * weight, KEEP_SCORE_MAX));
+	score_up(&mm->lru.keep_score, nr);
 }
 
 void lru_clean_written(struct mm *mm)
 {
-	u32 score = atomic32_read(&mm->lru.keep_score), weight = keeping_pays(score) ? 1 : KEEP_WEIGHT;
-
-	if (score > 0)
-		atomic32_set(&mm->lru.keep_score, score - (u32)min_u64(score, weight));
+	score_down(&mm->lru.keep_score);
 }
 
 bool lru_keeps(const struct mm *mm, vpn_t vpn)
 {
-	return keeping_pays(atomic32_read(&mm->lru.keep_score)) || (vpn.val ^ lru_now(mm)) % KEEP_TRIES == 0;
+	return score_pays_or_tries(&mm->lru.keep_score, vpn.val ^ lru_now(mm));
+}
+
+bool lru_has_room(const struct mm *mm)
+{
+	return atomic32_read(&mm->lru.missed) < MISSED_ALL / LRU_MISSED_PART;
+}
+
+/* By how many ticks ages could be longer without the copies that are kept, or would have to be shorter with them. */
+static u64 copies_depth(const struct mm *mm)
+{
+	u64 stored = budget_stored(budget_used(mm)), slots = atomic64_read(&mm->stats->swapped);
+
+	if (lru_has_room(mm))
+		slots -= min_u64(stored, slots);
+	return min_u64(stored, 4 * slots) * lru_depth(mm) / max_u64(slots, 1);
+}
+
+void lru_came_back(struct mm *mm, vpn_t vpn, u64 old)
+{
+	struct atomic32 *missed = &mm->lru.missed;
+	u32 average = atomic32_read(missed);
+
+	if (!budget_store_competes(mm) || (vpn.val * 0x9e3779b1u) >> 16 & (MISSED_SAMPLES - 1))
+		return;
+	if (lru_ticks(lru_now(mm), old) < copies_depth(mm))
+		average += (MISSED_ALL - average) >> MISSED_SHIFT;
+	else
+		average -= average >> MISSED_SHIFT;
+	atomic32_set(missed, average);
 }
 
 void lru_gap_written(struct mm *mm)

@@ -39,6 +39,7 @@ enum {
 	LRU_HOT_PART = 4, /* away for less than this part of a memory's worth, it comes back hot */
 	LRU_STREAM_SHIFT = 3, /* the age of a streamed page counts so much more */
 	LRU_RECENT = LRU_CLOCK_DEPTH / 16, /* ticks within which neighbours belong to the same stream */
+	LRU_MISSED_PART = 4,
 	LRU_JUST_NOW = 2, /* the same for a single one, which may be there by chance */
 };
 
@@ -129,12 +130,21 @@ void lru_adapt(struct mm *mm, u32 age, u32 seen, u32 old);
 
 /*
  * A page that is read keeps its slot, so that it can leave again for free, at the price of a fault if it is written to.
- * The score says whether that pays: up for each page that left for free, down for each that was written to, within
- * bounds at which nobody changes it. While it does not pay, one page in 64 goes on trying.
+ * The score says whether that pays: up for each page that left for free, down for each that was written to.
  */
 void lru_clean_left(struct mm *mm, u32 nr);
 void lru_clean_written(struct mm *mm);
 bool lru_keeps(const struct mm *mm, vpn_t vpn);
+
+/*
+ * A slot that is kept for a page that is written to saves most of a compression, and takes memory that other pages
+ * could have. What these would do with it is seen from the pages that come back: those that were away for less than
+ * the copies' part of the memory would be there still. So a fault on a swapped page tells how long it was away, and
+ * copies are kept while that is short for less than one in LRU_MISSED_PART, as a fault takes that many times as long
+ * as they save.
+ */
+void lru_came_back(struct mm *mm, vpn_t vpn, u64 old);
+bool lru_has_room(const struct mm *mm);
 
 /*
  * Pages between victims are write-protected with them (writeback.h); making them writable again costs as much as a

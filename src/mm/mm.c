@@ -201,7 +201,7 @@ static void zap_locked(struct mm *mm, u32 at, u32 nr, const u64 *ptes)
 	if (present || atomic32_read(&mm->vm.poisoned))
 		vm_zap(&mm->vm, (vpn_t){ at }, nr);
 	for (u32 i = 0; i < nr; i++) {
-		if (ptes[i] & (PTE_SWAP | PTE_CLEAN))
+		if (pte_has_entry(ptes[i]))
 			swap_free(mm, pte_to_swp_entry(ptes[i]));
 		pte_unlock(mm, (vpn_t){ at + i }, 0);
 	}
@@ -571,7 +571,8 @@ u64 mm_pageout(struct mm *mm, vpn_t start, u32 nr)
 
 int mm_will_need(struct mm *mm, vpn_t start, u32 nr)
 {
-	u32 flags = (keeps_slot(mm, start, 0, false) ? RA_KEEP : 0) | (mm->keep_clean ? RA_READS : 0);
+	bool clean = page_keeps(mm, start, 0, false) == KEEP_CLEAN;
+	u32 flags = (clean ? RA_KEEP : 0) | (mm->keep_clean ? RA_READS : 0);
 	int ret = 0;
 
 	for (u32 i = 0; i < nr && mm->readahead; i += VM_RUN_MAX)
@@ -839,7 +840,7 @@ void mm_assert_valid(struct mm *mm)
 		must(pte_is_valid(pte) && !(pte & (PTE_LOCKED | PTE_WAITERS | PTE_WRITEBACK)));
 		must(!pte_is_present(pte) || (table & TABLE_QUEUED));
 		present += pte_is_present(pte);
-		if (pte & (PTE_SWAP | PTE_CLEAN)) {
+		if (pte_has_entry(pte)) {
 			u64 word = slot_read(swap_slot(mm, pte_to_swp_entry(pte)));
 
 			must(slot_word_is_valid(word) && slot_count(word) == 1 && !(word & SLOT_HAS_CACHE));

@@ -28,7 +28,7 @@ static void unlock_both(struct mm *mm, vpn_t from, vpn_t to, u64 src, u64 dst)
 /* What is on its way to the device is known to the writer by the old page's number. */
 static bool is_being_written(struct mm *mm, u64 pte, u64 *word)
 {
-	if (!(pte & (PTE_SWAP | PTE_CLEAN)))
+	if (!pte_has_entry(pte))
 		return false;
 	*word = slot_read(swap_slot(mm, pte_to_swp_entry(pte)));
 	if (pte_is_under_writeback(pte))
@@ -47,12 +47,14 @@ static int move_present(struct mm *mm, vpn_t from, vpn_t to, u64 *src, u64 *dst)
 	if (ret == -ENOENT) {
 		/* Dropped behind our back: it reads as zero, here as there. */
 		budget_uncharge(mm, 1);
+		if (pte_is_stale(*src))
+			swap_free(mm, pte_to_swp_entry(*src));
 		*src = 0;
 		return 0;
 	}
 	if (ret)
 		return ret;
-	*dst = PTE_PRESENT | (*src & PTE_AGE_MASK);
+	*dst = *src & (PTE_STALE | PTE_ENTRY_MASK | PTE_AGE_MASK);
 	*src = 0;
 	return 0;
 }
@@ -83,7 +85,7 @@ static int move_page(struct mm *mm, vpn_t from, vpn_t to)
 			continue;
 		}
 		if (!pte_is_none(src) && pte_is_none(dst)) {
-			if (src & (PTE_SWAP | PTE_CLEAN))
+			if (pte_is_swap(src) || pte_is_clean(src))
 				move_entry(mm, from, &src, &dst);
 			else
 				ret = move_present(mm, from, to, &src, &dst);

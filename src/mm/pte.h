@@ -2,7 +2,7 @@
 /*
  * The page-table word and its lock.
  *
- *   63..32  swap entry (SWAP, or PRESENT and CLEAN)
+ *   63..32  swap entry (SWAP, CLEAN or STALE)
  *    31     HOT      was not away for long: its age counts less (lru.h); SWAP: was so when it left
  *    30     STREAMED  present, and came in ahead of a stream: its age counts more (lru.h)
  *   29..18  holds
@@ -13,6 +13,8 @@
  *    4      CLEAN    present, write-protected, and its slot has the same data
  *    3      SWAP     absent, its copy is named by the entry
  *    2      PRESENT  in the window
+ *   3 + 2   STALE    present, and the entry's slot is kept though the page has been, or may be, written to since: only
+ *                    for its next copy to be written there, at less cost if little has changed
  *    1      WAITERS  somebody sleeps on this word
  *    0      LOCKED
  *   neither PRESENT nor SWAP: never touched, or dropped; reads as zero
@@ -30,6 +32,7 @@
 #define PTE_WAITERS ((u64)1 << 1)
 #define PTE_PRESENT ((u64)1 << 2)
 #define PTE_SWAP ((u64)1 << 3)
+#define PTE_STALE (PTE_PRESENT | PTE_SWAP)
 #define PTE_CLEAN ((u64)1 << 4)
 #define PTE_PROTECTED ((u64)1 << 5)
 #define PTE_WRITEBACK ((u64)1 << 6)
@@ -61,9 +64,20 @@ static inline u64 pte_make_clean(swp_entry_t entry)
 	return PTE_PRESENT | PTE_CLEAN | (u64)entry.val << PTE_ENTRY_SHIFT;
 }
 
+static inline u64 pte_make_stale(swp_entry_t entry)
+{
+	return PTE_STALE | (u64)entry.val << PTE_ENTRY_SHIFT;
+}
+
+/* Does it name a slot, whatever for? */
+static inline bool pte_has_entry(u64 pte)
+{
+	return (pte & (PTE_SWAP | PTE_CLEAN)) != 0;
+}
+
 static inline swp_entry_t pte_to_swp_entry(u64 pte)
 {
-	check(pte & (PTE_SWAP | PTE_CLEAN));
+	check(pte_has_entry(pte));
 	return (swp_entry_t){ (u32)(pte >> PTE_ENTRY_SHIFT) };
 }
 
@@ -85,7 +99,18 @@ static inline bool pte_may_be_present(u64 pte)
 
 static inline bool pte_is_swap(u64 pte)
 {
-	return (pte & PTE_SWAP) != 0;
+	return (pte & PTE_STALE) == PTE_SWAP;
+}
+
+static inline bool pte_is_stale(u64 pte)
+{
+	return (pte & PTE_STALE) == PTE_STALE;
+}
+
+/* The word of a stale page that lets its slot go. */
+static inline u64 pte_without_stale(u64 pte)
+{
+	return pte & ~(PTE_SWAP | PTE_ENTRY_MASK);
 }
 
 static inline bool pte_is_clean(u64 pte)
@@ -127,7 +152,7 @@ static inline bool pte_same(u64 a, u64 b)
 
 static inline bool pte_is_valid(u64 pte)
 {
-	if ((pte & PTE_PRESENT) && (pte & PTE_SWAP))
+	if (pte_is_stale(pte) && pte_is_clean(pte))
 		return false;
 	if ((pte & PTE_HOT) && pte_is_none(pte))
 		return false;
@@ -135,7 +160,7 @@ static inline bool pte_is_valid(u64 pte)
 		return false;
 	if ((pte & PTE_WRITEBACK) && !(pte & PTE_CLEAN))
 		return false;
-	return (pte & (PTE_SWAP | PTE_CLEAN)) || !(pte & PTE_ENTRY_MASK);
+	return pte_has_entry(pte) || !(pte & PTE_ENTRY_MASK);
 }
 
 /* A look without the lock: stale is harmless, as everybody looks again under it. */

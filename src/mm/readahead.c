@@ -124,20 +124,27 @@ static bool run_is_below(struct mm *mm, const struct ra_run *run)
 	return true;
 }
 
+static enum keep run_keeps(struct mm *mm, const struct ra_run *run)
+{
+	if ((run->flags & RA_KEEP) || ((run->flags & RA_READS) && run_is_below(mm, run)))
+		return KEEP_CLEAN;
+	return run->nr ? page_keeps(mm, run->first, run->ptes[0], true) : KEEP_NONE;
+}
+
 /* Reads and installs the run and ends it; returns how many pages came in. */
 static u32 run_finish(struct mm *mm, struct ra_run *run)
 {
 	u32 nr, installed = 0;
+	enum keep keep;
 	u32 now, depth;
-	bool keep;
 
 	run_read(mm, run);
-	keep = (run->flags & RA_KEEP) || ((run->flags & RA_READS) && run_is_below(mm, run));
+	keep = run_keeps(mm, run);
 	nr = run_lock(mm, run);
 	now = lru_now(mm);
 	depth = lru_depth(mm);
 	if (nr) {
-		long ret = vm_install(&mm->vm, run->first, vm_frame_data(&mm->vm, run->buffer), nr, keep);
+		long ret = vm_install(&mm->vm, run->first, vm_frame_data(&mm->vm, run->buffer), nr, keep == KEEP_CLEAN);
 
 		installed = ret > 0 ? (u32)ret : 0;
 	}
@@ -145,14 +152,14 @@ static u32 run_finish(struct mm *mm, struct ra_run *run)
 		u64 pte = run->ptes[i];
 
 		if (i < installed)
-			pte = (keep ? pte_make_clean(pte_to_swp_entry(pte)) : PTE_PRESENT) |
+			pte = pte_keeping(pte_to_swp_entry(pte), keep) |
 			      lru_arrival(now, depth, pte, run->flags & RA_STREAMED);
 		pte_unlock(mm, run_vpn(run, i), pte);
 	}
 	for (u32 i = 0; i < run->nr; i++) {
 		swp_entry_t entry = pte_to_swp_entry(run->ptes[i]);
 
-		if (i < installed && !keep)
+		if (i < installed && keep == KEEP_NONE)
 			swap_free(mm, entry);
 		unclaim(mm, entry);
 	}
@@ -226,7 +233,7 @@ static u32 stream_flags(struct mm *mm, vpn_t behind, bool write)
 		return RA_STREAMED;
 	/* A hot page is never clean, whatever is done with it. */
 	if (pte_is_clean(pte) || ((pte & PTE_HOT) && !mm->keep_hot))
-		return RA_STREAMED | RA_READS | (keeps_slot(mm, behind, 0, write) ? RA_KEEP : 0);
+		return RA_STREAMED | RA_READS | (page_keeps(mm, behind, 0, write) == KEEP_CLEAN ? RA_KEEP : 0);
 	tries = (behind.val / VM_RUN_MAX ^ lru_now(mm)) % STREAM_KEEPS == 0;
 	return RA_STREAMED | (tries && !swap_is_tight(mm) ? RA_KEEP : 0);
 }

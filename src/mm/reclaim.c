@@ -173,7 +173,9 @@ static void reclaim_clean(struct mm *mm, struct reclaim_run *run)
 	u32 nr_clean = 0, dirty = 0;
 
 	for (u32 i = 0; i < run->nr; i++) {
-		if (pte_is_clean(run->victims[i].pte))
+		u64 pte = run->victims[i].pte;
+
+		if (pte_is_clean(pte) || (mutate(MUTATE_DROP_STALE) && pte_is_stale(pte)))
 			clean[nr_clean++] = run->victims[i];
 		else
 			run->victims[dirty++] = run->victims[i];
@@ -189,18 +191,46 @@ static void reclaim_clean(struct mm *mm, struct reclaim_run *run)
 
 /* ---- dirty pages: into frames ---- */
 
+/* A stale copy is about to be written over, from here on as if its slot were new. False: the victim needs one. */
+static bool reuse_slot(struct mm *mm, struct victim *v)
+{
+	bool reused;
+
+	if (!pte_is_stale(v->pte))
+		return false;
+	v->entry = pte_to_swp_entry(v->pte);
+	v->pte = pte_without_stale(v->pte);
+	reused = swap_reuse(mm, v->entry);
+	if (!reused)
+		swap_free(mm, v->entry);
+	return reused;
+}
+
 /* Gives every victim a slot; those that get none stay, as the youngest, and swap is full. */
 static void assign_slots(struct mm *mm, struct reclaim_run *run)
 {
 	swp_entry_t entries[FRAME_RUN];
-	u32 got = run->nr ? swap_alloc(mm, entries, run->nr) : 0;
+	bool needs[FRAME_RUN];
+	u32 nr = 0, got, used = 0, left = 0;
 
-	for (u32 i = 0; i < got; i++)
-		run->victims[i].entry = entries[i];
-	for (u32 i = got; i < run->nr; i++)
-		pte_unlock(mm, run->victims[i].vpn, pte_with_stamp(run->victims[i].pte, lru_now(mm)));
-	run->failed += run->nr - got;
-	run->nr = got;
+	for (u32 i = 0; i < run->nr; i++) {
+		needs[i] = !reuse_slot(mm, &run->victims[i]);
+		nr += needs[i];
+	}
+	got = nr ? swap_alloc(mm, entries, nr) : 0;
+	for (u32 i = 0; i < run->nr; i++) {
+		struct victim *v = &run->victims[i];
+
+		if (needs[i] && used == got) {
+			pte_unlock(mm, v->vpn, pte_with_stamp(v->pte, lru_now(mm)));
+			continue;
+		}
+		if (needs[i])
+			v->entry = entries[used++];
+		run->victims[left++] = *v;
+	}
+	run->failed += run->nr - left;
+	run->nr = left;
 }
 
 /* The page is in its frame: now the slot names the frame, then the PTE names the slot. */
@@ -317,7 +347,7 @@ static void put_back(struct mm *mm, frame_t frame)
 			break;
 		}
 		budget_charge_reclaim(mm, 1);
-		done = install_page(mm, desc->vpn, pte, vm_frame_data(&mm->vm, frame), false) == FAULT_DONE;
+		done = install_page(mm, desc->vpn, pte, vm_frame_data(&mm->vm, frame), KEEP_NONE) == FAULT_DONE;
 		if (done)
 			break;
 		/* The kernel itself has no page for us: the data is safe in the frame, so wait. */

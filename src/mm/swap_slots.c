@@ -271,6 +271,13 @@ void swapcache_clear(struct mm *mm, swp_entry_t entry)
 	}
 }
 
+bool swap_reuse(struct mm *mm, swp_entry_t entry)
+{
+	if (!swap_may_alloc(swap_info(mm, entry)))
+		return false;
+	return mutate(MUTATE_REUSE_UNPINNED) || !swapcache_prepare(mm, entry);
+}
+
 /* The choices that are not ours are here to be measured and to fail (docs/race.md). */
 void swap_relax(struct mm *mm, swp_entry_t entry)
 {

@@ -76,6 +76,18 @@ static inline bool swap_is_below(struct mm *mm, swp_entry_t entry)
 	return (si->dev_flags & SWAP_DEMOTES) && si->dev->ops->is_below(si->dev, swp_offset(entry));
 }
 
+/* Is it worth keeping the slot of a page that is written to, as its next copy costs less there? A hint. */
+static inline bool swap_patches(struct mm *mm, swp_entry_t entry)
+{
+	const struct swap_info *si = swap_info(mm, entry);
+
+	return (si->dev_flags & SWAP_PATCHES) && atomic32_read(&si->state) == SWAP_ON &&
+	       si->dev->ops->patches(si->dev, swp_offset(entry));
+}
+
+/* Pins a slot that its page has kept, to be written again. False: somebody has it, or the device takes nothing now. */
+bool must_check swap_reuse(struct mm *mm, swp_entry_t entry);
+
 /* For messages: where the slot's data lies. */
 static inline void swap_place(struct mm *mm, swp_entry_t entry, struct swap_place *place)
 {

@@ -26,13 +26,28 @@ void swapoff_cancel(struct mm *mm, u32 type)
 	(void)!swap_change_state(&mm->swap[type], SWAP_LEAVING, SWAP_ON);
 }
 
-/* Makes a page let go of its slot on `si`: a swapped one comes in, a clean one becomes dirty. */
+static void drop_stale(struct mm *mm, vpn_t vpn)
+{
+	u64 pte = pte_lock(mm, vpn);
+
+	if (pte_is_stale(pte)) {
+		swap_free(mm, pte_to_swp_entry(pte));
+		pte = pte_without_stale(pte);
+	}
+	pte_unlock(mm, vpn, pte);
+}
+
+/* Makes a page let go of its slot on `si`: a swapped one comes in, a clean one becomes dirty, a stale one goes. */
 static int unuse_page(struct mm *mm, struct swap_info *si, vpn_t vpn)
 {
 	u64 pte = pte_read(mm, vpn);
 
-	if (!(pte & (PTE_SWAP | PTE_CLEAN)) || swp_type(pte_to_swp_entry(pte)) != si->type)
+	if (!pte_has_entry(pte) || swp_type(pte_to_swp_entry(pte)) != si->type)
 		return 0;
+	if (pte_is_stale(pte)) {
+		drop_stale(mm, vpn);
+		return 0;
+	}
 	return fault_errno(handle_mm_fault(mm, vpn, true));
 }
 

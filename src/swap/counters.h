@@ -17,6 +17,7 @@ enum swap_counter {
 	COUNT_HUGE_PAGES,
 	COUNT_FAILED_WRITES,
 	COUNT_FAILED_READS,
+	COUNT_PATCHED_WRITES,
 	NR_SWAP_COUNTERS,
 };
 
@@ -55,4 +56,5 @@ static inline void swap_counters_report(const struct swap_counters *c, struct sw
 	stats->huge_pages = swap_counter_sum(c, COUNT_HUGE_PAGES);
 	stats->failed_writes = swap_counter_sum(c, COUNT_FAILED_WRITES);
 	stats->failed_reads = swap_counter_sum(c, COUNT_FAILED_READS);
+	stats->patched_writes = swap_counter_sum(c, COUNT_PATCHED_WRITES);
 }

@@ -99,6 +99,13 @@ u32 filter_sparse(struct swap_device *dev, u32 *slots, u32 nr)
 	return below->ops->sparse(below, slots, nr);
 }
 
+bool filter_patches(struct swap_device *dev, u32 slot)
+{
+	struct swap_device *below = filter_of(dev)->below;
+
+	return below->ops->patches(below, slot);
+}
+
 u32 filter_compact(struct swap_device *dev, const u32 *slots, u32 nr, u32 *nr_pages)
 {
 	struct swap_device *below = filter_of(dev)->below;

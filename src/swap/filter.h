@@ -51,6 +51,7 @@ u32 filter_demote(struct swap_device *dev, const u32 *slots, u32 nr, bool urgent
 bool filter_is_below(struct swap_device *dev, u32 slot);
 void filter_place(struct swap_device *dev, u32 slot, struct swap_place *place);
 u32 filter_sparse(struct swap_device *dev, u32 *slots, u32 nr);
+bool filter_patches(struct swap_device *dev, u32 slot);
 u32 filter_compact(struct swap_device *dev, const u32 *slots, u32 nr, u32 *nr_pages);
 int filter_begin(struct swap_device *dev, bool forked, int *fds);
 int filter_fork_begin(struct swap_device *dev);
@@ -61,7 +62,7 @@ int filter_fork_child(struct swap_device *dev);
 #define FILTER_PASSES_ON                                                                                               \
 	.coldest = filter_coldest, .demote = filter_demote, .is_below = filter_is_below, .begin = filter_begin,        \
 	.sparse = filter_sparse, .compact = filter_compact, .fork_begin = filter_fork_begin,                           \
-	.fork_parent = filter_fork_parent, .place = filter_place
+	.fork_parent = filter_fork_parent, .place = filter_place, .patches = filter_patches
 
 /* Closes what is below and gives the charges back; the filter's own memory is still to be freed. */
 void filter_close(struct swap_filter *f);

@@ -20,6 +20,7 @@ enum swap_device_flags {
 	SWAP_DISCARD = 1 << 1, /* discard frees something: the core calls it when the last user of a slot goes */
 	SWAP_DEMOTES = 1 << 2, /* it has a lower device, and coldest, demote and is_below */
 	SWAP_COMPACTS = 1 << 3, /* it has sparse and compact */
+	SWAP_PATCHES = 1 << 4, /* it has patches */
 };
 
 /*
@@ -45,6 +46,7 @@ struct swap_device_stats {
 	u64 same_pages; /* same-filled slots: they cost no store */
 	u64 huge_pages; /* incompressible slots, kept raw */
 	u64 failed_writes, failed_reads;
+	u64 patched_writes; /* those that took no more than a patch (SWAP_PATCHES) */
 	const struct swap_times *times; /* stats=on: swap/filter.h; else NULL */
 };
 
@@ -103,6 +105,11 @@ struct swap_device_ops {
 	 */
 	u32 (*sparse)(struct swap_device *dev, u32 *slots, u32 nr);
 	u32 (*compact)(struct swap_device *dev, const u32 *slots, u32 nr, u32 *nr_pages);
+	/*
+	 * SWAP_PATCHES. Where a slot that holds data is written again, it costs less if little has changed. Would that
+	 * be so for this one, as far as the last such writes tell? A hint.
+	 */
+	bool (*patches)(struct swap_device *dev, u32 slot);
 	/*
 	 * Memory is about to be managed: nothing has been written, and from here on the program cannot close the
 	 * descriptors that the device works with. It opens again what has been closed, and tells them all; `forked`:

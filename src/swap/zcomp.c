@@ -149,7 +149,7 @@ static bool zcomp_init_streams(struct zcomp *z, u32 nr, size_t compress_bytes, s
 		struct zcomp_stream *stream = &z->compress.streams[i];
 
 		stream->state = z->ops->compress_init(mem_cut(&mem, compress_bytes), compress_bytes, z->level);
-		stream->result = mem_cut(&mem, ZCOMP_RESULT_MAX);
+		stream->result = mem_cut(&mem, PAGE_SIZE);
 		if (!stream->state)
 			return false;
 		if (z->dict)
@@ -222,8 +222,8 @@ int zcomp_open(enum zcomp_algo algo, int level, struct zcomp **out)
 	}
 	compress_bytes = z->ops->compress_state_bytes(z->level);
 	decompress_bytes = z->ops->decompress_state_bytes();
-	z->mem_bytes = nr * (ALIGN_UP(compress_bytes, STATE_ALIGN) + ALIGN_UP(decompress_bytes, STATE_ALIGN) +
-			     ALIGN_UP((size_t)ZCOMP_RESULT_MAX, STATE_ALIGN));
+	z->mem_bytes =
+		nr * (ALIGN_UP(compress_bytes, STATE_ALIGN) + ALIGN_UP(decompress_bytes, STATE_ALIGN) + PAGE_SIZE);
 	z->mem = pages_reserve(z->mem_bytes);
 	if (!z->mem) {
 		zcomp_close(z);

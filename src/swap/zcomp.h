@@ -40,7 +40,7 @@ extern const struct zcomp_ops *const zcomp_algos[]; /* by enum zcomp_algo; NULL-
 
 struct zcomp_stream {
 	void *state;
-	void *result; /* ZCOMP_RESULT_MAX bytes; compression streams only */
+	void *result; /* compression streams only: ZCOMP_RESULT_MAX bytes; a page long, for who needs one meanwhile */
 };
 
 struct zcomp;

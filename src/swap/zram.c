@@ -4,6 +4,10 @@
  * store. A checksum over what is stored is made at write and compared at read before anything is decompressed, so
  * that damaged memory is told as -EIO and never handed on.
  *
+ * A slot that is written again keeps its compressed page if little has changed, and gets a patch behind it: that takes
+ * a decompression and a comparison, where a compression takes several times as long. It is the core that keeps slots
+ * for this, and asks first whether it pays.
+ *
  * With a lower device, cold objects move there as they are (swap/lower.h). Which are cold is known by a clock of 256
  * ticks: a tick is some writes long, each object is stamped with the tick of its last use, and it is counted how many
  * objects of each tick there are. The clock stands still before a tick that still has objects from the last round.
@@ -25,10 +29,12 @@
 #include "swap/counters.h"
 #include "swap/lower.h"
 #include "swap/pages.h"
+#include "swap/patch.h"
 #include "swap/recompress.h"
 #include "swap/slot_table.h"
 #include "swap/zcomp.h"
 #include "swap/zsmalloc.h"
+#include "sync/score.h"
 #include "sync/wait.h"
 
 enum zram_slot_state {
@@ -39,6 +45,7 @@ enum zram_slot_state {
 	SLOT_LOWER, /* a compressed page on the lower device */
 	SLOT_LOWER_RAW,
 	SLOT_LOWER_HARDER, /* compressed by `recompress` on its way there */
+	SLOT_PATCHED, /* a compressed page, its patch, and the bytes of that as a u16; not with a lower device */
 };
 
 /* An entry of the slot table. */
@@ -79,6 +86,7 @@ struct zram {
 	struct swap_counters counters;
 	struct lower *lower; /* NULL: there is none */
 	struct recompress recompress;
+	struct atomic32 patch_score; /* whether what is written again has changed little */
 	struct zram_clock clock;
 	struct atomic32 high_water; /* slots that were ever written */
 	u32 hand; /* where coldest() goes on; the demoter's */
@@ -136,7 +144,7 @@ static void zram_set(struct zram *z, u32 slot, const struct zram_slot *s)
 
 static bool is_in_store(enum zram_slot_state state)
 {
-	return state == SLOT_COMPRESSED || state == SLOT_RAW;
+	return state == SLOT_COMPRESSED || state == SLOT_RAW || state == SLOT_PATCHED;
 }
 
 static bool is_below(enum zram_slot_state state)
@@ -351,6 +359,110 @@ static int zram_fail_write(struct zram *z, u32 slot)
 	return -ENOSPC;
 }
 
+/* ---- patches ---- */
+
+static bool is_patchable(enum zram_slot_state state)
+{
+	return state == SLOT_COMPRESSED || state == SLOT_PATCHED;
+}
+
+/* The bytes of the compressed page at an object's beginning; 0: the object is damaged. */
+static u32 compressed_size(const struct zram_slot *s, const u8 *data)
+{
+	u16 patch;
+
+	if (s->state != SLOT_PATCHED)
+		return s->size;
+	memcpy(&patch, data + s->size - sizeof(patch), sizeof(patch));
+	return patch + sizeof(patch) < s->size ? s->size - (u32)sizeof(patch) - patch : 0;
+}
+
+static int zram_decode_patched(struct zram *z, const struct zram_slot *s, const u8 *data, void *page)
+{
+	u32 len = compressed_size(s, data);
+	int ret = len ? zcomp_decompress(z->zcomp, data, len, page) : -EIO;
+
+	return ret ? ret : patch_apply(page, data + len, s->size - len - (u32)sizeof(u16));
+}
+
+/* The compressed page of an object, with another patch or none: in its place if there is room. */
+static bool zram_set_patch(struct zram *z, u32 slot, u32 len, const u8 *patch, u16 patch_size)
+{
+	struct zram_slot old = zram_slot(z, slot), new = old;
+	struct zs_handle handle = slot_handle(&old);
+	u8 *data = zs_map(z->store, handle);
+
+	new.state = patch_size ? SLOT_PATCHED : SLOT_COMPRESSED;
+	new.size = (u16)(patch_size ? len + patch_size + sizeof(patch_size) : len);
+	if (new.size > zs_room(z->store, handle)) {
+		if (zs_alloc(z->store, new.size, &handle))
+			return false;
+		memcpy(zs_map(z->store, handle), data, len);
+		data = zs_map(z->store, handle);
+		new.word = handle.value;
+	}
+	if (patch_size) {
+		memcpy(data + len, patch, patch_size);
+		memcpy(data + len + patch_size, &patch_size, sizeof(patch_size));
+	}
+	new.checksum = checksum(data, new.size);
+	zram_count(z, slot, &old, -1);
+	if (new.word != old.word)
+		zram_free_object(z, &old);
+	zram_set(z, slot, &new);
+	zram_count(z, slot, &new, 1);
+	return true;
+}
+
+/*
+ * What the page has changed since it was compressed, as patch_make(); or -EIO. What it is compared with is what any
+ * reader would decompress: so the patch is right even for data that is damaged.
+ */
+static int zram_compare(struct zram *z, const u8 *data, u32 len, const void *page, u8 patch[static PATCH_MAX])
+{
+	struct zcomp_stream *stream = zcomp_stream_get(z->zcomp); /* for its memory */
+	int ret = len ? zcomp_decompress(z->zcomp, data, len, stream->result) : -EIO;
+
+	if (!ret)
+		ret = patch_make(stream->result, page, patch);
+	zcomp_stream_put(z->zcomp, stream);
+	return ret;
+}
+
+/* Is the slot's data the page's now, at the price of a patch? */
+static bool zram_patch(struct zram *z, u32 slot, const void *page)
+{
+	struct zram_slot s = zram_slot(z, slot);
+	u8 patch[PATCH_MAX];
+	const u8 *data;
+	bool done;
+	int size;
+	u32 len;
+
+	if (z->lower || !is_patchable(s.state))
+		return false;
+	data = zs_map(z->store, slot_handle(&s));
+	len = compressed_size(&s, data);
+	size = zram_compare(z, data, len, page, patch);
+	done = (size == 0 && s.state == SLOT_COMPRESSED) ||
+	       (size >= 0 && zram_set_patch(z, slot, len, patch, (u16)size));
+	if (done) {
+		swap_counter_add(&z->counters, slot, COUNT_PATCHED_WRITES, 1);
+		score_up(&z->patch_score, 1);
+	} else {
+		score_down(&z->patch_score);
+	}
+	return done;
+}
+
+static bool zram_patches(struct swap_device *dev, u32 slot)
+{
+	struct zram *z = zram_of(dev);
+
+	return is_patchable(tag_state(atomic32_read(&zram_entry(z, slot)->tag))) &&
+	       score_pays_or_tries(&z->patch_score, slot);
+}
+
 static int zram_write(struct swap_device *dev, u32 slot, const void *page)
 {
 	struct zram *z = zram_of(dev);
@@ -365,6 +477,8 @@ static int zram_write(struct swap_device *dev, u32 slot, const void *page)
 			.checksum = checksum(&element, sizeof(element)),
 			.state = SLOT_SAME,
 		};
+	} else if (zram_patch(z, slot, page)) {
+		return 0;
 	} else if ((z->lower && lower_prepare(z->lower)) || zram_store_page(z, &new, page) != 0) {
 		/* The old contents stay until the new ones are safe. */
 		return zram_fail_write(z, slot);
@@ -387,6 +501,8 @@ static int zram_decode(struct zram *z, const struct zram_slot *s, const void *da
 	}
 	if (s->state == SLOT_LOWER_HARDER)
 		return recompress_decode(&z->recompress, data, s->size, page);
+	if (s->state == SLOT_PATCHED)
+		return zram_decode_patched(z, s, data, page);
 	return zcomp_decompress(z->zcomp, data, s->size, page);
 }
 
@@ -417,6 +533,7 @@ static int zram_load(struct zram *z, const struct zram_slot *s, void *page)
 		return 0;
 	case SLOT_COMPRESSED:
 	case SLOT_RAW:
+	case SLOT_PATCHED:
 		return zram_decode(z, s, zs_map(z->store, slot_handle(s)), page);
 	case SLOT_LOWER:
 	case SLOT_LOWER_RAW:
@@ -758,6 +875,7 @@ static const struct swap_device_ops zram_ops = {
 	.stats = zram_stats,
 	.sparse = zram_sparse,
 	.compact = zram_compact,
+	.patches = zram_patches,
 	.close = zram_close,
 };
 
@@ -795,6 +913,7 @@ static int zram_open_lower(struct zram *z, const struct swap_device_config *cfg)
 		return ret;
 	z->dev.ops = &zram_lower_ops;
 	z->dev.flags |= SWAP_DEMOTES;
+	z->dev.flags &= ~(u32)SWAP_PATCHES;
 	return 0;
 }
 
@@ -811,10 +930,11 @@ static int zram_open(const struct swap_device_config *cfg, struct swap_device **
 	z->dev = (struct swap_device){
 		.ops = &zram_ops,
 		.name = zram_driver.name,
-		.flags = SWAP_SYNCHRONOUS_IO | SWAP_DISCARD | SWAP_COMPACTS,
+		.flags = SWAP_SYNCHRONOUS_IO | SWAP_DISCARD | SWAP_COMPACTS | SWAP_PATCHES,
 		.nr_slots = (u32)(cfg->size >> PAGE_SHIFT),
 	};
 	z->account.memory = &z->dev.memory;
+	atomic32_set(&z->patch_score, SCORE_MAX);
 	ret = slot_table_init(&z->table, z->dev.nr_slots, sizeof(struct zram_entry), &z->account);
 	if (!ret)
 		ret = zcomp_open(cfg->algo, cfg->level, &z->zcomp);

@@ -465,6 +465,12 @@ u32 zs_free(struct zs_pool *pool, struct zs_handle handle)
 	return emptied;
 }
 
+u32 zs_room(const struct zs_pool *pool, struct zs_handle handle)
+{
+	must(handle_class(handle) < pool->nr_classes);
+	return pool->classes[handle_class(handle)].size;
+}
+
 void *zs_map(const struct zs_pool *pool, struct zs_handle handle)
 {
 	const struct zs_class *class;

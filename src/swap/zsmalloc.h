@@ -49,6 +49,9 @@ u32 zs_free(struct zs_pool *pool, struct zs_handle handle);
 /* Gives the cached empty zspages back. */
 void zs_trim(struct zs_pool *pool);
 
+/* How large the object may become where it is. */
+u32 zs_room(const struct zs_pool *pool, struct zs_handle handle);
+
 /* The object's bytes; stays valid until zs_free(). */
 void *zs_map(const struct zs_pool *pool, struct zs_handle handle);
 

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+/* Slots that are kept for pages which are written to: they are written again, and follow their pages. */
+#include <signal.h>
+#include <sys/mman.h>
+
+#include "fault/signal.h"
+#include "mm/mm.h"
+#include "mm/pte.h"
+#include "mm/reclaim.h"
+#include "mm/swap_slots.h"
+#include "mm_rig.h"
+
+enum { STALE_PAGES = 256, LIMIT_PAGES = 4096, WINDOW_PAGES = 1 << 16 };
+
+static enum vm_method method;
+static enum swapin_policy policy;
+
+/* Pages that were written to after they had been out, each but for every fourth; their slots are kept. */
+static u64 *stale_pages(void)
+{
+	struct mm_config cfg = {
+		.memory_pages = LIMIT_PAGES,
+		.nr_pages = WINDOW_PAGES,
+		.method = method,
+		.policy = policy,
+		.stats = &stats,
+	};
+	u64 *m;
+
+	rig_create(&cfg, "zram");
+	mm.keep_hot = true; /* they come back at once */
+	m = map_pages(STALE_PAGES);
+	for (u32 i = 0; i < STALE_PAGES; i++)
+		fill_page(m + i * WORDS, i);
+	expect_eq(mm_adopt(&mm), 0);
+	expect_eq(mm_pageout(&mm, vpn_of(m), STALE_PAGES), STALE_PAGES);
+	for (u32 i = 0; i < STALE_PAGES; i++)
+		m[i * WORDS] += i % 4;
+	for (u32 i = 0; i < STALE_PAGES; i++)
+		expect(pte_is_stale(pte_read(&mm, vpn_of(m + i * WORDS))));
+	expect_eq(swap_used(&mm), STALE_PAGES);
+	return m;
+}
+
+static bool stale_is(u64 *m, u32 i)
+{
+	bool same;
+
+	m[i * WORDS] -= i % 4;
+	same = page_is(m + i * WORDS, i);
+	m[i * WORDS] += i % 4;
+	return same;
+}
+
+/* Written where it was, the next copy is a patch, or none. */
+static void test_a_page_that_was_written_to_keeps_its_slot(void)
+{
+	u64 *m = stale_pages();
+	struct swap_device_stats dev;
+	u64 bytes;
+
+	mm.swap[0].dev->ops->stats(mm.swap[0].dev, &dev);
+	bytes = dev.compr_data_size;
+	for (int pass = 1; pass < 4; pass++) {
+		expect_eq(mm_pageout(&mm, vpn_of(m), STALE_PAGES), STALE_PAGES);
+		expect_eq(swap_used(&mm), STALE_PAGES);
+		mm.swap[0].dev->ops->stats(mm.swap[0].dev, &dev);
+		expect_eq(dev.patched_writes, pass * STALE_PAGES);
+		expect_eq(dev.compr_data_size, bytes + STALE_PAGES / 4 * 3 * 12);
+		for (u32 i = 0; i < STALE_PAGES; i++)
+			expect(stale_is(m, i));
+	}
+	expect_eq(mm_unmap(&mm, vpn_of(m), STALE_PAGES), 0);
+	expect_eq(swap_used(&mm), 0);
+	kswapd_stop(&mm);
+	mm_assert_valid(&mm);
+	mm_destroy(&mm);
+}
+
+/* A stale copy goes with its page, and is let go of where the device leaves, or the kernel has dropped the page. */
+static void test_stale_copies_follow_their_pages(void)
+{
+	u64 *m = stale_pages(), *to = map_pages(STALE_PAGES);
+	u8 present;
+
+	expect_eq(mm_move(&mm, vpn_of(m), STALE_PAGES, vpn_of(to), STALE_PAGES, false), 0);
+	for (u32 i = 0; i < STALE_PAGES; i++)
+		expect(pte_is_stale(pte_read(&mm, vpn_of(to + i * WORDS))) && stale_is(to, i));
+	expect_eq(mm_pageout(&mm, vpn_of(to), STALE_PAGES / 2), STALE_PAGES / 2);
+	for (u32 i = 0; i < STALE_PAGES; i++)
+		expect(stale_is(to, i));
+	mm_drop(&mm, vpn_of(to), 8);
+	expect_eq(swap_used(&mm), STALE_PAGES - 8);
+	expect_eq(madvise(to + 8 * WORDS, PAGE_SIZE, MADV_DONTNEED), 0);
+	expect_eq(to[8 * WORDS], 0);
+	expect_eq(vm_resident(&mm.vm, vpn_of(to + 8 * WORDS), 1, &present), 0);
+	expect(present && !pte_is_stale(pte_read(&mm, vpn_of(to + 8 * WORDS))));
+	expect_eq(swap_used(&mm), STALE_PAGES - 9);
+	rig_swapon("brd");
+	expect_eq(mm_swapoff(&mm, "zram"), 0);
+	for (u32 i = 9; i < STALE_PAGES; i++)
+		expect(!pte_is_stale(pte_read(&mm, vpn_of(to + i * WORDS))) && stale_is(to, i));
+	expect_eq(swap_used(&mm), 0);
+	kswapd_stop(&mm);
+	mm_assert_valid(&mm);
+	mm_destroy(&mm);
+}
+
+static void on_sigbus(int sig, siginfo_t *info, void *uc)
+{
+	if (fault_signal(&mm, info, uc, NULL) != SIGNAL_SERVED)
+		signal(sig, SIG_DFL);
+}
+
+int main(void)
+{
+	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
+
+	sigfillset(&action.sa_mask);
+	expect_eq(sigaction(SIGBUS, &action, NULL), 0);
+	if (!rig_method_works(VM_METHOD_COPY))
+		test_skip("no userfaultfd here");
+	for (method = VM_METHOD_MOVE; method <= VM_METHOD_COPY; method++) {
+		for (policy = SWAPIN_DIRECT; rig_method_works(method) && policy <= SWAPIN_CACHED; policy++) {
+			run_test(test_a_page_that_was_written_to_keeps_its_slot);
+			run_test(test_stale_copies_follow_their_pages);
+		}
+	}
+	return 0;
+}
