@@ -12,7 +12,7 @@
  * So victims are protected in few calls, and what is present between them along with them: at worst, these pages take
  * a fault at their next write, or they are made writable again when the victims have left.
  */
-enum { GAP_MAX = 64 };
+enum { GAP_MAX = 256 };
 
 /* ---- protect ---- */
 

@@ -558,7 +558,7 @@ static int zram_read(struct swap_device *dev, u32 slot, void *page)
 /* ---- compaction ---- */
 
 /* A look at so many slots is some hundred microseconds. A round that finds nothing has nothing more to move. */
-enum { COMPACT_LOOKS = 65536, COMPACT_BEGIN_SHIFT = 2, COMPACT_END_SHIFT = 5, COMPACT_PAGES_MIN = 64 };
+enum { COMPACT_LOOKS = 65536, COMPACT_BEGIN_SHIFT = 4, COMPACT_END_SHIFT = 6, COMPACT_PAGES_MIN = 64 };
 
 /* Begins where it would give a quarter of the store back, and ends where it is next to nothing. */
 static bool compact_is_due(struct zram *z)
