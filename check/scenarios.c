@@ -308,7 +308,7 @@ static void look_at_table(void *arg)
 		return;
 	for (u32 i = 0; i < WORLD_PAGES && !seen; i++)
 		seen = pte_may_be_present(pte_read(mm, (vpn_t){ i }));
-	lru_give(mm, table, seen);
+	lru_give(mm, table, seen, false);
 }
 
 static void demote(void *arg)

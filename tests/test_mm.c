@@ -166,11 +166,12 @@ static void test_adoption_learns_what_is_resident(void)
 	teardown();
 }
 
-/* Others come in meanwhile: what is out does not come back hot, which would keep no slot. */
+/* Others come and go meanwhile: what is out does not come back hot, which would keep no slot. */
 static void pass_time(u64 *others, u32 from, u32 to)
 {
 	for (u32 i = from; i < to; i++)
 		others[i * WORDS] = i;
+	mm_pageout(&mm, vpn_of(others + from * WORDS), to - from);
 }
 
 static void test_clean_pages_leave_for_free(void)

@@ -110,10 +110,10 @@ static enum fault_result do_anonymous_page(struct mm *mm, vpn_t vpn)
 
 /* ---- a present page ---- */
 
-/* Writing to the slot again must be cheaper than to a new one. A hot page is going to stay, and its slot is memory. */
-static bool keeps_stale(struct mm *mm, swp_entry_t entry, bool hot)
+/* Of a slot that is cheaper to write again than another. A hot page is going to stay, and its slot is memory. */
+static bool keeps_stale(struct mm *mm, bool hot)
 {
-	return swap_patches(mm, entry) && (!hot || mm->keep_hot) && lru_has_room(mm) && !swap_is_tight(mm);
+	return (!hot || mm->keep_hot) && lru_has_room(mm) && !swap_is_tight(mm);
 }
 
 /* The PTE of a protected page that is about to be written to. */
@@ -123,7 +123,8 @@ static u64 wp_page_written(struct mm *mm, u64 pte)
 
 	if (!pte_is_clean(pte))
 		return (pte & (PTE_STALE | PTE_ENTRY_MASK)) | age;
-	if (!pte_is_under_writeback(pte) && keeps_stale(mm, pte_to_swp_entry(pte), pte & PTE_HOT))
+	if (!pte_is_under_writeback(pte) && swap_patches(mm, pte_to_swp_entry(pte)) &&
+	    keeps_stale(mm, pte & PTE_HOT))
 		return pte_make_stale(pte_to_swp_entry(pte)) | age;
 	if (!mutate(MUTATE_WP_KEEPS_SLOT))
 		swap_free(mm, pte_to_swp_entry(pte));
@@ -196,14 +197,16 @@ static bool keeps_clean(struct mm *mm, vpn_t vpn, u64 pte, bool hot)
 
 enum keep page_keeps(struct mm *mm, vpn_t vpn, u64 pte, bool write)
 {
-	bool hot;
+	bool patches = pte_is_swap(pte) && swap_patches(mm, pte_to_swp_entry(pte)), hot;
+	struct lru_time now;
 
-	if (!mm->keep_clean)
+	if (!mm->keep_clean || (write && !patches))
 		return KEEP_NONE;
-	hot = lru_returns_hot(lru_now(mm), lru_depth(mm), pte);
+	now = lru_time(mm);
+	hot = lru_returns_hot(&now, pte);
 	if (!write && keeps_clean(mm, vpn, pte, hot))
 		return KEEP_CLEAN;
-	return pte_is_swap(pte) && keeps_stale(mm, pte_to_swp_entry(pte), hot) ? KEEP_STALE : KEEP_NONE;
+	return patches && keeps_stale(mm, hot) ? KEEP_STALE : KEEP_NONE;
 }
 
 u64 pte_keeping(swp_entry_t entry, enum keep keep)
@@ -216,7 +219,8 @@ u64 pte_keeping(swp_entry_t entry, enum keep keep)
 enum fault_result install_page(struct mm *mm, vpn_t vpn, u64 pte, const void *data, enum keep keep)
 {
 	long ret = vm_install(&mm->vm, vpn, data, 1, keep == KEEP_CLEAN && !mutate(MUTATE_CLEAN_WRITABLE));
-	u64 new = pte_keeping(pte_to_swp_entry(pte), keep) | lru_arrival(lru_now(mm), lru_depth(mm), pte, false);
+	struct lru_time now = lru_time(mm);
+	u64 new = pte_keeping(pte_to_swp_entry(pte), keep) | lru_arrival(&now, pte, false);
 
 	if (ret != 1) {
 		pte_unlock(mm, vpn, pte);

@@ -91,6 +91,31 @@ static void queue_push(struct mm *mm, struct lru_queue *q, u32 entry)
 		budget_charge_tables(mm, fresh);
 }
 
+/* To the front: it is the next. */
+static void queue_unpop(struct mm *mm, struct lru_queue *q, u32 entry)
+{
+	struct lru_chunk *head;
+	u32 fresh = 0;
+
+	mutex_lock(&q->lock);
+	head = &q->chunks[q->head];
+	if (!q->head || head->first == 0) {
+		u32 c = chunk_get(q, &fresh);
+
+		q->chunks[c].next = q->head;
+		if (!q->head)
+			q->tail = c;
+		q->head = c;
+		head = &q->chunks[c];
+		head->first = head->last = CHUNK_ENTRIES;
+	}
+	head->entries[--head->first] = entry;
+	q->length++;
+	mutex_unlock(&q->lock);
+	if (fresh)
+		budget_charge_tables(mm, fresh);
+}
+
 static bool queue_pop(struct lru_queue *q, u32 *entry)
 {
 	struct lru_chunk *head;
@@ -207,8 +232,12 @@ static bool table_has_pages(struct mm *mm, u32 table)
 	return false;
 }
 
-void lru_give(struct mm *mm, u32 table, bool seen)
+void lru_give(struct mm *mm, u32 table, bool seen, bool has_more)
 {
+	if (has_more) {
+		queue_unpop(mm, &mm->lru.oldest, table);
+		return;
+	}
 	if (seen) {
 		queue_push(mm, &mm->lru.oldest, table);
 		return;
@@ -219,7 +248,7 @@ void lru_give(struct mm *mm, u32 table, bool seen)
 		table_push(mm, table, TABLE_QUEUED, &mm->lru.oldest);
 }
 
-void lru_adapt(struct mm *mm, u32 age, u32 seen, u32 old)
+void lru_adapt(struct mm *mm, u32 age, u32 seen, u32 old, u32 oldest)
 {
 	u32 new = age;
 
@@ -230,7 +259,7 @@ void lru_adapt(struct mm *mm, u32 age, u32 seen, u32 old)
 	else if (old * 4 < seen)
 		new -= age > 0;
 	else if (old * 2 > seen)
-		new += age < AGE_MAX;
+		new += age < min_u64(oldest - oldest / 8, AGE_MAX);
 	if (new != age)
 		atomic32_set(&mm->lru.evict_age, new);
 }
@@ -268,11 +297,12 @@ static u64 copies_depth(const struct mm *mm)
 void lru_came_back(struct mm *mm, vpn_t vpn, u64 old)
 {
 	struct atomic32 *missed = &mm->lru.missed;
-	u32 average = atomic32_read(missed);
+	u32 average;
 
-	if (!budget_store_competes(mm) || (vpn.val * 0x9e3779b1u) >> 16 & (MISSED_SAMPLES - 1))
+	if (((vpn.val + 1) * 0x9e3779b1u) >> 16 & (MISSED_SAMPLES - 1) || !budget_store_competes(mm))
 		return;
-	if (lru_ticks(lru_now(mm), old) < copies_depth(mm))
+	average = atomic32_read(missed);
+	if (lru_ticks(lru_now_out(mm), old) < copies_depth(mm))
 		average += (MISSED_ALL - average) >> MISSED_SHIFT;
 	else
 		average -= average >> MISSED_SHIFT;

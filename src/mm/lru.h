@@ -2,12 +2,14 @@
 /*
  * In which order pages leave: the oldest first, but not one by one.
  *
- * The hardware's accessed bits are out of reach, so a page's age is how many pages have come in since it did. The
- * clock counts them, pages resident plus pages ever freed, in ticks of 1/128 of the limit: each PTE has the tick of
- * its arrival, or of its leaving, as a stamp of ten bits. A full memory is then 128 to 256 ticks deep, whatever its
- * size. A page that is wanted back before a quarter of a memory's worth of others have come in is hot: its age counts a
- * 256th; if it was hot before, it is so again within a whole memory's worth (the idea of ARC's and S3-FIFO's ghost
- * queues; these figures are the best of those tried, by the hit rates in docs/benchmarks.md).
+ * The hardware's accessed bits are out of reach, so a page's age is how many pages have come in since it did, and how
+ * long it was away how many have left since. Two clocks count them, pages resident plus pages ever freed, and the
+ * latter alone, in ticks of 1/128 of the limit: each PTE has the tick of its arrival, or of its leaving, as a stamp of
+ * ten bits. A full memory is then 128 to 256 ticks deep, whatever its size. (Where a store grows, two may leave for
+ * each that comes: those that leave tell how much more memory would have kept a page.) A page that is wanted back
+ * before a quarter of a memory's worth of others have left is hot: its age counts a 256th; if it was hot before, it is
+ * so again within a whole memory's worth (the idea of ARC's and S3-FIFO's ghost queues; these figures are the best of
+ * those tried, by the hit rates in docs/benchmarks.md).
  *
  * What came in ahead of a stream is likely to be wanted once, or not at all. Such pages leave first, an eighth of a
  * memory's worth after they came; so who goes through more than fits, again and again, finds what fits still there, and
@@ -17,9 +19,10 @@
  *
  * Whatever takes a right away from pages interrupts every processor that runs the program, once a call. So reclaim
  * goes through the address space by page tables (512 pages), which stand in a FIFO queue, and takes from each the
- * pages that are old enough: neighbours leave together, in few calls. What is old enough (evict_age) follows what is
- * found: down when a table has less than a quarter of its pages to give, up when more than half. At 0 every page may
- * leave, so whatever can leave is found.
+ * pages that are old enough: neighbours leave together, in few calls. A table that has more than a run takes is the
+ * next one's first. What is old enough (evict_age) follows what is found: down when a table has less than a quarter of
+ * its pages to give, up when more than half, but not so far that pages a little younger than the oldest are missed. At
+ * 0 every page may leave, so whatever can leave is found.
  *
  * A page table with a present page is in the queue: whoever installs a page sets QUEUED after that and pushes the
  * table if it was not set; whoever finds no page clears it and looks again. With a full barrier on both sides, one of
@@ -47,21 +50,44 @@ enum {
 int must_check lru_init(struct mm *mm, u32 nr_pages, u64 limit_pages);
 void lru_destroy(struct lru *lru);
 
-/* The clock. A hint: both counts may be stale. */
-static inline u32 lru_now(const struct mm *mm)
-{
-	u64 arrived = budget_resident(budget_used(mm)) + atomic64_read(&mm->lru.freed);
+/* What the clocks say, and how deep a memory's worth is in ticks. Hints: the counts may be stale. */
+struct lru_time {
+	u32 in, out; /* of those who come, and of those who leave */
+	/*
+	 * Of what is resident now, which is less than the limit where a store has its part. For long ages and absences;
+	 * those of streams are short, and need no such care.
+	 */
+	u32 depth;
+};
 
-	return (u32)(arrived >> mm->lru.clock_shift) & PTE_STAMP_MAX;
+static inline u32 lru_depth_of(const struct mm *mm, u64 resident)
+{
+	return (u32)max_u64(resident >> mm->lru.clock_shift, LRU_DEPTH_MIN);
 }
 
-/*
- * Ticks of a memory's worth: of what is resident now, which is less than the limit where a store has its part. For long
- * ages and absences; those of streams are short, and need no such care.
- */
+static inline struct lru_time lru_time(const struct mm *mm)
+{
+	u64 resident = budget_resident(budget_used(mm)), freed = atomic64_read(&mm->lru.freed);
+	u32 shift = mm->lru.clock_shift;
+
+	return (struct lru_time){ .in = (u32)((resident + freed) >> shift) & PTE_STAMP_MAX,
+				  .out = (u32)(freed >> shift) & PTE_STAMP_MAX,
+				  .depth = lru_depth_of(mm, resident) };
+}
+
+static inline u32 lru_now(const struct mm *mm)
+{
+	return lru_time(mm).in;
+}
+
+static inline u32 lru_now_out(const struct mm *mm)
+{
+	return (u32)(atomic64_read(&mm->lru.freed) >> mm->lru.clock_shift) & PTE_STAMP_MAX;
+}
+
 static inline u32 lru_depth(const struct mm *mm)
 {
-	return (u32)max_u64(budget_resident(budget_used(mm)) >> mm->lru.clock_shift, LRU_DEPTH_MIN);
+	return lru_depth_of(mm, budget_resident(budget_used(mm)));
 }
 
 /* Ticks since the stamp. */
@@ -79,33 +105,33 @@ static inline u32 lru_age(u32 now, u64 pte)
 	return ticks >> (pte & PTE_HOT ? LRU_HOT_SHIFT : 0);
 }
 
-static inline u32 lru_away(u32 now, u32 depth, u64 old)
+static inline u32 lru_away(const struct lru_time *now, u64 old)
 {
-	return pte_is_swap(old) ? lru_ticks(now, old) : depth;
+	return pte_is_swap(old) ? lru_ticks(now->out, old) : now->depth;
 }
 
 /* Was the page, whose PTE is `old` still, away for a short time only? */
-static inline bool lru_returns_hot(u32 now, u32 depth, u64 old)
+static inline bool lru_returns_hot(const struct lru_time *now, u64 old)
 {
-	return lru_away(now, depth, old) < (old & PTE_HOT ? depth : depth / LRU_HOT_PART);
+	return lru_away(now, old) < (old & PTE_HOT ? now->depth : now->depth / LRU_HOT_PART);
 }
 
 /* The marks of its age for a page that comes in, ahead of a stream if `streamed`; `old` is its PTE while it was out. */
-static inline u64 lru_arrival(u32 now, u32 depth, u64 old, bool streamed)
+static inline u64 lru_arrival(const struct lru_time *now, u64 old, bool streamed)
 {
 	u64 mark = 0;
 
-	if (lru_returns_hot(now, depth, old))
+	if (lru_returns_hot(now, old))
 		mark = PTE_HOT;
-	else if (streamed && lru_away(now, depth, old) >= depth - (depth >> LRU_STREAM_SHIFT))
+	else if (streamed && lru_away(now, old) >= now->depth - (now->depth >> LRU_STREAM_SHIFT))
 		mark = PTE_STREAMED;
-	return pte_with_stamp(mark, now);
+	return pte_with_stamp(mark, now->in);
 }
 
-/* The marks for a page that leaves; `old` is its PTE while it was there. */
-static inline u64 lru_departure(u32 now, u64 old)
+/* The marks for a page that leaves at lru_now_out(); `old` is its PTE while it was there. */
+static inline u64 lru_departure(u32 now_out, u64 old)
 {
-	return pte_with_stamp(old & PTE_HOT, now);
+	return pte_with_stamp(old & PTE_HOT, now_out);
 }
 
 /* After pages were installed and their PTEs unlocked: their page tables are to be looked at by reclaim. */
@@ -122,11 +148,14 @@ bool must_check lru_take(struct mm *mm, u32 *table);
 bool must_check lru_take_hinted(struct mm *mm, enum lru_hint hint, u32 *table);
 void lru_give_hinted(struct mm *mm, enum lru_hint hint, u32 table);
 
-/* `seen`: pages of the table are present, or may be in a moment. */
-void lru_give(struct mm *mm, u32 table, bool seen);
+/*
+ * `seen`: pages of the table are present, or may be in a moment. `has_more`: the run was full before its end, so it is
+ * the next one's first.
+ */
+void lru_give(struct mm *mm, u32 table, bool seen, bool has_more);
 
-/* What a look at a table with `seen` present pages has found to be old enough at `age`. */
-void lru_adapt(struct mm *mm, u32 age, u32 seen, u32 old);
+/* What a look at a table with `seen` present pages has found to be old enough at `age`, and the age of the oldest. */
+void lru_adapt(struct mm *mm, u32 age, u32 seen, u32 old, u32 oldest);
 
 /*
  * A page that is read keeps its slot, so that it can leave again for free, at the price of a fault if it is written to.

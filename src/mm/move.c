@@ -62,7 +62,9 @@ static int move_present(struct mm *mm, vpn_t from, vpn_t to, u64 *src, u64 *dst)
 /* A clean page is what its slot says: the slot's name moves, the page goes. A swapped one has no page. */
 static void move_entry(struct mm *mm, vpn_t from, u64 *src, u64 *dst)
 {
-	*dst = lru_departure(pte_stamp(*src), *src) | pte_make_swap(pte_to_swp_entry(*src));
+	u32 left = pte_is_present(*src) ? lru_now_out(mm) : pte_stamp(*src);
+
+	*dst = lru_departure(left, *src) | pte_make_swap(pte_to_swp_entry(*src));
 	if (pte_is_present(*src)) {
 		vm_zap(&mm->vm, from, 1);
 		budget_uncharge(mm, 1);

@@ -135,14 +135,13 @@ static enum keep run_keeps(struct mm *mm, const struct ra_run *run)
 static u32 run_finish(struct mm *mm, struct ra_run *run)
 {
 	u32 nr, installed = 0;
+	struct lru_time now;
 	enum keep keep;
-	u32 now, depth;
 
 	run_read(mm, run);
 	keep = run_keeps(mm, run);
 	nr = run_lock(mm, run);
-	now = lru_now(mm);
-	depth = lru_depth(mm);
+	now = lru_time(mm);
 	if (nr) {
 		long ret = vm_install(&mm->vm, run->first, vm_frame_data(&mm->vm, run->buffer), nr, keep == KEEP_CLEAN);
 
@@ -153,7 +152,7 @@ static u32 run_finish(struct mm *mm, struct ra_run *run)
 
 		if (i < installed)
 			pte = pte_keeping(pte_to_swp_entry(pte), keep) |
-			      lru_arrival(now, depth, pte, run->flags & RA_STREAMED);
+			      lru_arrival(&now, pte, run->flags & RA_STREAMED);
 		pte_unlock(mm, run_vpn(run, i), pte);
 	}
 	for (u32 i = 0; i < run->nr; i++) {
@@ -299,11 +298,12 @@ void readahead_behind(struct mm *mm)
 /* The page that a stream has faulted on is one of its pages, as those that are read ahead. */
 static void mark_streamed(struct mm *mm, vpn_t vpn, u64 orig_pte)
 {
+	struct lru_time now = lru_time(mm);
 	u64 pte, arrival;
 
 	if (!pte_trylock(mm, vpn, &pte))
 		return;
-	arrival = lru_arrival(pte_stamp(pte), lru_depth(mm), orig_pte, true);
+	arrival = lru_arrival(&now, orig_pte, true);
 	pte_unlock(mm, vpn, pte_is_present(pte) ? pte | (arrival & PTE_STREAMED) : pte);
 }
 

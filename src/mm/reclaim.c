@@ -40,6 +40,7 @@ struct reclaim_run {
 	u32 scanned; /* page tables of which every page might leave */
 	u32 freed, failed;
 	u32 refused; /* pages that vm_steal did not take, and that have no other way */
+	u32 oldest; /* the greatest age in the page table that was looked at last */
 	bool younger; /* nothing was old enough, so that younger pages may leave now: a kind of progress */
 };
 
@@ -95,12 +96,14 @@ static u32 isolate_table(struct mm *mm, struct reclaim_run *run, u32 table, u32 
 	u32 first = table * PTES_PER_PAGE, end = (u32)min_u64(first + PTES_PER_PAGE, mm->vm.nr_pages), seen = 0;
 	u32 now = lru_now(mm);
 
+	run->oldest = 0;
 	for (u32 at = first; at < end && run->nr < FRAME_RUN; at++) {
 		u64 pte = pte_read(mm, (vpn_t){ at });
 
 		if (!pte_may_be_present(pte) || (pte & flags) != flags)
 			continue;
 		seen++;
+		run->oldest = (u32)max_u64(run->oldest, lru_age(now, pte));
 		if (lru_age(now, pte) >= age && victim_lock(mm, (vpn_t){ at }, &run->victims[run->nr]))
 			run->nr++;
 	}
@@ -143,8 +146,8 @@ static void isolate_oldest(struct mm *mm, struct reclaim_run *run)
 		u32 age = atomic32_read(&mm->lru.evict_age), before = run->nr;
 		u32 seen = isolate_table(mm, run, table, age, 0);
 
-		lru_adapt(mm, age, seen, run->nr - before);
-		lru_give(mm, table, seen);
+		lru_adapt(mm, age, seen, run->nr - before, run->oldest);
+		lru_give(mm, table, seen, run->nr == FRAME_RUN);
 		if (age > 0)
 			younger = true;
 		else
@@ -240,7 +243,7 @@ static void publish_stolen(struct mm *mm, struct reclaim_run *run, struct victim
 
 	*frame_desc(mm, frame) = (struct frame_desc){ .vpn = v->vpn, .entry = v->entry };
 	slot_publish(swap_slot(mm, v->entry), frame.val, true);
-	pte_unlock(mm, v->vpn, lru_departure(lru_now(mm), v->pte) | pte_make_swap(v->entry));
+	pte_unlock(mm, v->vpn, lru_departure(lru_now_out(mm), v->pte) | pte_make_swap(v->entry));
 }
 
 /* Gives back a slot that nothing was stored in. */

@@ -191,7 +191,7 @@ static bool victim_end(struct mm *mm, struct victim *v, bool written)
 void drop_clean_victims(struct mm *mm, const struct victim *v, u32 nr)
 {
 	vpn_t vpns[FRAME_RUN];
-	u32 now = lru_now(mm);
+	u32 now = lru_now_out(mm);
 
 	must(nr <= FRAME_RUN);
 	if (!nr)
