@@ -15,20 +15,26 @@ enum { STALE_PAGES = 256, LIMIT_PAGES = 4096, WINDOW_PAGES = 1 << 16 };
 static enum vm_method method;
 static enum swapin_policy policy;
 
-/* Pages that were written to after they had been out, each but for every fourth; their slots are kept. */
-static u64 *stale_pages(void)
+static void create(void)
 {
 	struct mm_config cfg = {
-		.memory_pages = LIMIT_PAGES,
+		.resident_pages = LIMIT_PAGES, /* the store takes nothing from it: all copies may be kept */
 		.nr_pages = WINDOW_PAGES,
 		.method = method,
 		.policy = policy,
 		.stats = &stats,
 	};
-	u64 *m;
 
 	rig_create(&cfg, "zram");
-	mm.keep_hot = true; /* they come back at once */
+	mm.keep_hot = true; /* all that is out comes back at once */
+}
+
+/* Pages that were written to after they had been out, each but for every fourth; their slots are kept. */
+static u64 *stale_pages(void)
+{
+	u64 *m;
+
+	create();
 	m = map_pages(STALE_PAGES);
 	for (u32 i = 0; i < STALE_PAGES; i++)
 		fill_page(m + i * WORDS, i);
@@ -106,6 +112,30 @@ static void test_stale_copies_follow_their_pages(void)
 	mm_destroy(&mm);
 }
 
+/* Of a stream that writes, those let their slots go whose next copy could not be a patch. */
+static void test_what_cannot_be_patched_keeps_no_slot(void)
+{
+	u64 seed = 9, *m;
+
+	create();
+	m = map_pages(STALE_PAGES);
+	for (u32 i = 0; i < STALE_PAGES; i++) {
+		fill_page(m + i * WORDS, i);
+		for (u32 w = 0; i % 3 == 1 && w < WORDS; w++)
+			m[i * WORDS + w] = test_random(&seed);
+	}
+	expect_eq(mm_adopt(&mm), 0);
+	expect_eq(mm_pageout(&mm, vpn_of(m), STALE_PAGES), STALE_PAGES);
+	for (u32 i = 0; i < STALE_PAGES; i++)
+		m[i * WORDS]++;
+	for (u32 i = 0; i < STALE_PAGES; i++)
+		expect_eq(pte_is_stale(pte_read(&mm, vpn_of(m + i * WORDS))), i % 3 != 1);
+	expect_eq(swap_used(&mm), STALE_PAGES - STALE_PAGES / 3);
+	kswapd_stop(&mm);
+	mm_assert_valid(&mm);
+	mm_destroy(&mm);
+}
+
 static void on_sigbus(int sig, siginfo_t *info, void *uc)
 {
 	if (fault_signal(&mm, info, uc, NULL) != SIGNAL_SERVED)
@@ -124,6 +154,7 @@ int main(void)
 		for (policy = SWAPIN_DIRECT; rig_method_works(method) && policy <= SWAPIN_CACHED; policy++) {
 			run_test(test_a_page_that_was_written_to_keeps_its_slot);
 			run_test(test_stale_copies_follow_their_pages);
+			run_test(test_what_cannot_be_patched_keeps_no_slot);
 		}
 	}
 	return 0;

@@ -128,7 +128,18 @@ static enum keep run_keeps(struct mm *mm, const struct ra_run *run)
 {
 	if ((run->flags & RA_KEEP) || ((run->flags & RA_READS) && run_is_below(mm, run)))
 		return KEEP_CLEAN;
-	return run->nr ? page_keeps(mm, run->first, run->ptes[0], true) : KEEP_NONE;
+	/* What is said of one is said of all that have something to patch. */
+	for (u32 i = 0; i < run->nr; i++) {
+		if (page_keeps(mm, run_vpn(run, i), run->ptes[i], true) == KEEP_STALE)
+			return KEEP_STALE;
+	}
+	return KEEP_NONE;
+}
+
+/* A slot is not kept as stale where it has nothing that could be patched. */
+static enum keep page_of_run_keeps(struct mm *mm, u64 pte, enum keep keep)
+{
+	return keep == KEEP_STALE && !swap_patches(mm, pte_to_swp_entry(pte)) ? KEEP_NONE : keep;
 }
 
 /* Reads and installs the run and ends it; returns how many pages came in. */
@@ -137,6 +148,7 @@ static u32 run_finish(struct mm *mm, struct ra_run *run)
 	u32 nr, installed = 0;
 	struct lru_time now;
 	enum keep keep;
+	u64 kept = 0; /* bit by bit */
 
 	run_read(mm, run);
 	keep = run_keeps(mm, run);
@@ -149,16 +161,18 @@ static u32 run_finish(struct mm *mm, struct ra_run *run)
 	}
 	for (u32 i = 0; i < nr; i++) {
 		u64 pte = run->ptes[i];
+		enum keep keeps = page_of_run_keeps(mm, pte, keep);
 
+		kept |= (u64)(keeps != KEEP_NONE) << i;
 		if (i < installed)
-			pte = pte_keeping(pte_to_swp_entry(pte), keep) |
+			pte = pte_keeping(pte_to_swp_entry(pte), keeps) |
 			      lru_arrival(&now, pte, run->flags & RA_STREAMED);
 		pte_unlock(mm, run_vpn(run, i), pte);
 	}
 	for (u32 i = 0; i < run->nr; i++) {
 		swp_entry_t entry = pte_to_swp_entry(run->ptes[i]);
 
-		if (i < installed && keep == KEEP_NONE)
+		if (i < installed && !(kept >> i & 1))
 			swap_free(mm, entry);
 		unclaim(mm, entry);
 	}
