@@ -110,10 +110,16 @@ static enum fault_result do_anonymous_page(struct mm *mm, vpn_t vpn)
 
 /* ---- a present page ---- */
 
-/* Of a slot that is cheaper to write again than another. A hot page is going to stay, and its slot is memory. */
-static bool keeps_stale(struct mm *mm, bool hot)
+/* A hot page is going to stay. Without its slot it takes no memory twice, and if clean no fault when written to. */
+static bool may_keep(struct mm *mm, bool hot)
 {
-	return (!hot || mm->keep_hot) && lru_has_room(mm) && !swap_is_tight(mm);
+	return (!hot || mm->keep_hot) && !swap_is_tight(mm);
+}
+
+/* Is it worth keeping the slot of a page that is written to? */
+static bool keeping_stale_pays(struct mm *mm, swp_entry_t entry)
+{
+	return swap_patches(mm, entry) && lru_has_room(mm);
 }
 
 /* The PTE of a protected page that is about to be written to. */
@@ -123,8 +129,8 @@ static u64 wp_page_written(struct mm *mm, u64 pte)
 
 	if (!pte_is_clean(pte))
 		return (pte & (PTE_STALE | PTE_ENTRY_MASK)) | age;
-	if (!pte_is_under_writeback(pte) && swap_patches(mm, pte_to_swp_entry(pte)) &&
-	    keeps_stale(mm, pte & PTE_HOT))
+	if (!pte_is_under_writeback(pte) && keeping_stale_pays(mm, pte_to_swp_entry(pte)) &&
+	    may_keep(mm, pte & PTE_HOT))
 		return pte_make_stale(pte_to_swp_entry(pte)) | age;
 	if (!mutate(MUTATE_WP_KEEPS_SLOT))
 		swap_free(mm, pte_to_swp_entry(pte));
@@ -184,29 +190,23 @@ static enum fault_result do_present_page(struct mm *mm, vpn_t vpn, bool write)
 
 /* ---- swap-in ---- */
 
-static bool keeps_clean(struct mm *mm, vpn_t vpn, u64 pte, bool hot)
-{
-	/* On a lower device it takes no memory. A hot page lets it go, and so comes to lie in memory when it leaves. */
-	if (pte_is_swap(pte) && swap_is_below(mm, pte_to_swp_entry(pte)))
-		return !hot;
-	/* A hot page is going to stay. Without its slot it takes no memory twice, and no fault when written to. */
-	if (hot && !mm->keep_hot)
-		return false;
-	return !swap_is_tight(mm) && lru_keeps(mm, vpn);
-}
-
 enum keep page_keeps(struct mm *mm, vpn_t vpn, u64 pte, bool write)
 {
-	bool patches = pte_is_swap(pte) && swap_patches(mm, pte_to_swp_entry(pte)), hot;
+	bool stale = pte_is_swap(pte) && keeping_stale_pays(mm, pte_to_swp_entry(pte)), hot;
 	struct lru_time now;
 
-	if (!mm->keep_clean || (write && !patches))
+	if (!mm->keep_clean || (write && !stale))
 		return KEEP_NONE;
 	now = lru_time(mm);
 	hot = lru_returns_hot(&now, pte);
-	if (!write && keeps_clean(mm, vpn, pte, hot))
+	/* On a lower device it takes no memory. A hot page lets it go, and so comes to lie in memory when it leaves. */
+	if (pte_is_swap(pte) && swap_is_below(mm, pte_to_swp_entry(pte)))
+		return hot ? KEEP_NONE : KEEP_CLEAN;
+	if (!may_keep(mm, hot))
+		return KEEP_NONE;
+	if (!write && lru_keeps(mm, vpn))
 		return KEEP_CLEAN;
-	return patches && keeps_stale(mm, hot) ? KEEP_STALE : KEEP_NONE;
+	return stale ? KEEP_STALE : KEEP_NONE;
 }
 
 u64 pte_keeping(swp_entry_t entry, enum keep keep)
