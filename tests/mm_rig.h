@@ -2,6 +2,7 @@
 /* One mm for the tests of a program: its memory and its swap device. */
 #pragma once
 
+#include <signal.h>
 #include <string.h>
 
 #include "mm/mm.h"
@@ -74,4 +75,27 @@ static inline bool rig_method_works(enum vm_method m)
 	ret = vm_register(&vm);
 	vm_close(&vm);
 	return ret == 0;
+}
+
+/*
+ * Runs the tests by each way out that this kernel has and each way in, which they find in *method and *policy. The
+ * handler serves the faults.
+ */
+static inline void rig_run_all_ways(void (*on_sigbus)(int sig, siginfo_t *info, void *uc), enum vm_method *method,
+				    enum swapin_policy *policy, void (*run_all)(void))
+{
+	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
+
+	sigfillset(&action.sa_mask);
+	expect_eq(sigaction(SIGBUS, &action, NULL), 0);
+	if (!rig_method_works(VM_METHOD_COPY))
+		test_skip("no userfaultfd here");
+	for (*method = VM_METHOD_MOVE; *method <= VM_METHOD_COPY; (*method)++) {
+		if (!rig_method_works(*method)) {
+			printf("# this kernel has no UFFDIO_MOVE\n");
+			continue;
+		}
+		for (*policy = SWAPIN_DIRECT; *policy <= SWAPIN_CACHED; (*policy)++)
+			run_all();
+	}
 }

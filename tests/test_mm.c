@@ -1146,19 +1146,6 @@ static void run_all(void)
 
 int main(void)
 {
-	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
-
-	sigfillset(&action.sa_mask);
-	expect_eq(sigaction(SIGBUS, &action, NULL), 0);
-	if (!rig_method_works(VM_METHOD_COPY))
-		test_skip("no userfaultfd here");
-	for (method = VM_METHOD_MOVE; method <= VM_METHOD_COPY; method++) {
-		if (!rig_method_works(method)) {
-			printf("# this kernel has no UFFDIO_MOVE\n");
-			continue;
-		}
-		for (policy = SWAPIN_DIRECT; policy <= SWAPIN_CACHED; policy++)
-			run_all();
-	}
+	rig_run_all_ways(on_sigbus, &method, &policy, run_all);
 	return 0;
 }

@@ -29,6 +29,14 @@ static void create(void)
 	mm.keep_hot = true; /* all that is out comes back at once */
 }
 
+/* Stops the background reclaimer first: what mm_assert_valid walks must be quiet. */
+static void teardown(void)
+{
+	kswapd_stop(&mm);
+	mm_assert_valid(&mm);
+	mm_destroy(&mm);
+}
+
 /* Pages that were written to after they had been out, each but for every fourth; their slots are kept. */
 static u64 *stale_pages(void)
 {
@@ -78,9 +86,7 @@ static void test_a_page_that_was_written_to_keeps_its_slot(void)
 	}
 	expect_eq(mm_unmap(&mm, vpn_of(m), STALE_PAGES), 0);
 	expect_eq(swap_used(&mm), 0);
-	kswapd_stop(&mm);
-	mm_assert_valid(&mm);
-	mm_destroy(&mm);
+	teardown();
 }
 
 /* A stale copy goes with its page, and is let go of where the device leaves, or the kernel has dropped the page. */
@@ -107,9 +113,7 @@ static void test_stale_copies_follow_their_pages(void)
 	for (u32 i = 9; i < STALE_PAGES; i++)
 		expect(!pte_is_stale(pte_read(&mm, vpn_of(to + i * WORDS))) && stale_is(to, i));
 	expect_eq(swap_used(&mm), 0);
-	kswapd_stop(&mm);
-	mm_assert_valid(&mm);
-	mm_destroy(&mm);
+	teardown();
 }
 
 /* Of a stream that writes, those let their slots go whose next copy could not be a patch. */
@@ -131,9 +135,7 @@ static void test_what_cannot_be_patched_keeps_no_slot(void)
 	for (u32 i = 0; i < STALE_PAGES; i++)
 		expect_eq(pte_is_stale(pte_read(&mm, vpn_of(m + i * WORDS))), i % 3 != 1);
 	expect_eq(swap_used(&mm), STALE_PAGES - STALE_PAGES / 3);
-	kswapd_stop(&mm);
-	mm_assert_valid(&mm);
-	mm_destroy(&mm);
+	teardown();
 }
 
 static void on_sigbus(int sig, siginfo_t *info, void *uc)
@@ -142,20 +144,15 @@ static void on_sigbus(int sig, siginfo_t *info, void *uc)
 		signal(sig, SIG_DFL);
 }
 
+static void run_all(void)
+{
+	run_test(test_a_page_that_was_written_to_keeps_its_slot);
+	run_test(test_stale_copies_follow_their_pages);
+	run_test(test_what_cannot_be_patched_keeps_no_slot);
+}
+
 int main(void)
 {
-	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
-
-	sigfillset(&action.sa_mask);
-	expect_eq(sigaction(SIGBUS, &action, NULL), 0);
-	if (!rig_method_works(VM_METHOD_COPY))
-		test_skip("no userfaultfd here");
-	for (method = VM_METHOD_MOVE; method <= VM_METHOD_COPY; method++) {
-		for (policy = SWAPIN_DIRECT; rig_method_works(method) && policy <= SWAPIN_CACHED; policy++) {
-			run_test(test_a_page_that_was_written_to_keeps_its_slot);
-			run_test(test_stale_copies_follow_their_pages);
-			run_test(test_what_cannot_be_patched_keeps_no_slot);
-		}
-	}
+	rig_run_all_ways(on_sigbus, &method, &policy, run_all);
 	return 0;
 }
