@@ -54,6 +54,7 @@ static const struct spec {
 	{ "file:.,crypt=off,checksum=off", 0, 0 },
 	{ "file:.,direct=off,crypt=off,checksum=on", 1, 0 },
 	{ "file:.,prealloc=on", 3, 32 },
+	{ "file:.,poll=off", 3, 32 },
 	{ "brd:delay=1us,error=corrupt:count=0,crypt=on,checksum=on,stats=on", 4, 32 },
 };
 

@@ -54,6 +54,7 @@ struct file {
 	struct slot_table table; /* of u32: location + 1, 0: nothing is there */
 	struct space space;
 	struct uring_pool rings;
+	struct sync_poll poll;
 	struct atomic64 free_batches, free_bounces; /* bits.h */
 	struct atomic32 given; /* bumped with each that comes free */
 	struct file_batch *batches;
@@ -91,6 +92,16 @@ static int transfer_whole(struct file *f, bool write, u32 location, char *page)
 		done += (size_t)ret;
 	}
 	return 0;
+}
+
+/* A fault waits for this one page, and the disk takes little longer than the thread's way back from its sleep. */
+static bool read_polled(struct file *f, u32 location, char *page)
+{
+	struct iovec iov = { .iov_base = page, .iov_len = PAGE_SIZE };
+	struct uring_io io = { .iov = &iov, .nr_iov = 1, .offset = offset_of(location) };
+
+	return f->cfg.poll && f->backing.direct && sync_poll_pays(&f->poll) &&
+	       uring_do(&f->rings, f->backing.fd, false, &io, 1, &f->poll) && io.result == (long)PAGE_SIZE;
 }
 
 static bool is_aligned(const struct file *f, const void *page)
@@ -154,6 +165,8 @@ static int file_read(struct swap_device *dev, u32 slot, void *page)
 	struct file *f = file_of(dev);
 	u32 word = *slot_word(f, slot);
 
+	if (word && is_aligned(f, page) && read_polled(f, word - 1, page))
+		return 0;
 	if (!word || transfer(f, false, word - 1, page))
 		return read_error(f, slot);
 	return 0;
@@ -246,7 +259,7 @@ static void batch_plan(struct file_batch *b, const struct swap_io *io)
 
 static void batch_run(struct file *f, struct file_batch *b, bool write)
 {
-	if (b->nr_requests > 1 && uring_do(&f->rings, f->backing.fd, write, b->request, b->nr_requests))
+	if (b->nr_requests > 1 && uring_do(&f->rings, f->backing.fd, write, b->request, b->nr_requests, NULL))
 		return;
 	for (u32 i = 0; i < b->nr_requests; i++) {
 		struct uring_io *r = &b->request[i];
@@ -446,6 +459,7 @@ static int file_fork_child(struct swap_device *dev)
 	struct file *f = file_of(dev);
 
 	uring_pool_fork_child(&f->rings);
+	sync_poll_init(&f->poll, os_nr_cpus());
 	return space_fork_child(&f->space);
 }
 
@@ -506,6 +520,7 @@ static int file_open(const struct swap_device_config *cfg, struct swap_device **
 	bits_init(&f->free_batches, BATCHES);
 	bits_init(&f->free_bounces, BOUNCES);
 	uring_pool_init(&f->rings, (u32)min_u64(os_nr_cpus(), URING_RINGS_MAX));
+	sync_poll_init(&f->poll, os_nr_cpus());
 	ret = open_backing(f);
 	if (!ret)
 		ret = open_tables(f);
@@ -541,15 +556,15 @@ static int file_share(struct swap_device_config *cfg, int *fds, char *err, size_
 
 static void file_share_spec(const struct swap_device_config *cfg, u32 holder, const int *fds, char *spec, size_t size)
 {
-	print_to(spec, size, "file:/proc/%u/fd/%d,space=/proc/%u/fd/%d,size=%llu,direct=%s,prealloc=%s", holder, fds[0],
-		 holder, fds[1], (unsigned long long)cfg->size, cfg->direct ? "on" : "off",
-		 cfg->prealloc ? "on" : "off");
+	print_to(spec, size, "file:/proc/%u/fd/%d,space=/proc/%u/fd/%d,size=%llu,direct=%s,prealloc=%s,poll=%s", holder,
+		 fds[0], holder, fds[1], (unsigned long long)cfg->size, cfg->direct ? "on" : "off",
+		 cfg->prealloc ? "on" : "off", cfg->poll ? "on" : "off");
 }
 
 const struct swap_driver file_driver = {
 	.name = "file",
 	.flags = SWAP_DRIVER_EXTERNAL,
-	.help = "a file or block device: PATH, size=SIZE, direct=on|off, prealloc=on|off, force=on",
+	.help = "a file or block device: PATH, size=SIZE, direct=on|off, prealloc=on|off, poll=on|off, force=on",
 	.open = file_open,
 	.share = file_share,
 	.share_spec = file_share_spec,

@@ -68,6 +68,7 @@ static const struct option file_options[] = {
 	{ "size", OPTION_SIZE, PAGE_SIZE, SWAP_BYTES_MAX, FIELD(size), "bytes that the device holds" },
 	{ "direct", OPTION_BOOL, 0, 0, FIELD(direct), "past the page cache, where the file system can" },
 	{ "prealloc", OPTION_BOOL, 0, 0, FIELD(prealloc), "take all of the disk space at the start" },
+	{ "poll", OPTION_BOOL, 0, 0, FIELD(poll), "wait for single pages with processor time that nobody else wants" },
 	{ "force", OPTION_BOOL, 0, 0, FIELD(force), "overwrite what is there" },
 	{ "space", OPTION_TEXT, 0, 0, FIELD(space), "what weir run tells the programs of a run" },
 	{ .name = NULL },
@@ -379,7 +380,7 @@ int swap_device_parse(const char *spec, struct swap_device_config *cfg, char *er
 	int ret = 0;
 
 	*cfg = (struct swap_device_config){
-		.algo = ZCOMP_LZ4, .direct = true, .timeout_ns = NBD_TIMEOUT_NS, .prio = SWAP_PRIO_DEFAULT
+		.algo = ZCOMP_LZ4, .direct = true, .poll = true, .timeout_ns = NBD_TIMEOUT_NS, .prio = SWAP_PRIO_DEFAULT
 	};
 	(void)token_next(&spec, ':', &t);
 	if (!t.has_value)

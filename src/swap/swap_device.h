@@ -238,7 +238,7 @@ struct swap_device_config {
 	u64 read_delay_ns; /* brd */
 	char target[SWAP_TEXT_SIZE]; /* file: a path; nbd: the URI; rados: the pool */
 	char space[SWAP_TEXT_SIZE]; /* file, nbd, rados: where the run's processes find its space; "": there is none */
-	bool direct, prealloc, force; /* file */
+	bool direct, prealloc, poll, force; /* file */
 	int connections; /* nbd; 0: as many as suit the server */
 	u64 timeout_ns; /* nbd */
 	bool overwrite; /* nbd: what the export holds is nobody's */

@@ -16,10 +16,6 @@
 #include "base/spares.h"
 #include "base/syscall.h"
 
-#ifndef IORING_SETUP_COOP_TASKRUN /* 5.19 */
-#define IORING_SETUP_COOP_TASKRUN (1U << 8)
-#endif
-
 static u32 word_acquire(const u32 *word)
 {
 	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
@@ -63,18 +59,11 @@ static void ring_point(struct uring *r, const struct io_uring_params *p)
 		array[i] = i;
 }
 
+/* Not IORING_SETUP_COOP_TASKRUN: who polls makes no system call by which completions could come. */
 static long ring_setup(struct io_uring_params *p)
 {
-	long fd;
-
-	/* Without it completions interrupt the thread that waits for them anyway. */
-	*p = (struct io_uring_params){ .flags = IORING_SETUP_COOP_TASKRUN };
-	fd = sys2(SYS_io_uring_setup, URING_ENTRIES, p);
-	if (fd == -EINVAL) {
-		*p = (struct io_uring_params){ 0 };
-		fd = sys2(SYS_io_uring_setup, URING_ENTRIES, p);
-	}
-	return fd;
+	*p = (struct io_uring_params){ 0 };
+	return sys2(SYS_io_uring_setup, URING_ENTRIES, p);
 }
 
 /* On the number that it had, if it had one. */
@@ -198,6 +187,8 @@ static u32 ring_collect(struct uring *r, struct uring_io *io)
 {
 	u32 head = *r->cq_head, tail = word_acquire(r->cq_tail), nr = tail - head;
 
+	if (!nr)
+		return 0;
 	for (; head != tail; head++) {
 		const struct io_uring_cqe *cqe = (const struct io_uring_cqe *)r->cqes + (head & *r->cq_mask);
 
@@ -217,27 +208,44 @@ static u32 ring_withdraw(struct uring *r, u32 first, u32 nr)
 	return taken;
 }
 
-static void ring_run(struct uring *r, int fd, bool write, struct uring_io *io, u32 nr)
+/* Submits all and waits by looking; returns how many are done. */
+static u32 ring_poll(struct uring *r, struct uring_io *io, u32 nr, struct sync_poll *poll)
 {
-	u32 first = *r->sq_tail, done = 0, unsent = nr;
+	struct sync_poll_wait wait;
+	u32 done = 0;
+
+	sync_poll_begin(poll, &wait);
+	if (sys6(SYS_io_uring_enter, r->fd, nr, 0, 0, NULL, 0) == nr) {
+		do {
+			done += ring_collect(r, io);
+		} while (done < nr && sync_poll_again(poll, &wait));
+	}
+	sync_poll_end(poll);
+	return done;
+}
+
+static void ring_run(struct uring *r, int fd, bool write, struct uring_io *io, u32 nr, struct sync_poll *poll)
+{
+	u32 first = *r->sq_tail, done = 0;
 
 	for (u32 i = 0; i < nr; i++)
 		io[i].result = -EAGAIN;
 	ring_fill(r, fd, write, io, nr);
+	if (poll)
+		done = ring_poll(r, io, nr, poll);
 	while (done < nr) {
+		u32 unsent = *r->sq_tail - word_acquire(r->sq_head);
 		long ret = sys6(SYS_io_uring_enter, r->fd, unsent, nr - done, IORING_ENTER_GETEVENTS, NULL, 0);
 
 		done += ring_collect(r, io);
 		unsent = *r->sq_tail - word_acquire(r->sq_head);
-		if (ret < 0 && ret != -EINTR && unsent) {
+		if (ret < 0 && ret != -EINTR && unsent)
 			nr = ring_withdraw(r, first, nr);
-			unsent = 0;
-		}
 		must(ret >= 0 || ret == -EINTR || ret == -EAGAIN || ret == -EBUSY || ret == -ENOMEM || done == nr);
 	}
 }
 
-bool uring_do(struct uring_pool *pool, int fd, bool write, struct uring_io *io, u32 nr)
+bool uring_do(struct uring_pool *pool, int fd, bool write, struct uring_io *io, u32 nr, struct sync_poll *poll)
 {
 	struct uring *r = ring_get(pool);
 	bool ready;
@@ -249,7 +257,7 @@ bool uring_do(struct uring_pool *pool, int fd, bool write, struct uring_io *io, 
 	if (!ready)
 		atomic32_set(&pool->refused, 1);
 	else
-		ring_run(r, fd, write, io, nr);
+		ring_run(r, fd, write, io, nr, poll);
 	ring_put(pool, r);
 	return ready;
 }

@@ -13,7 +13,7 @@
 #include <sys/uio.h>
 
 #include "base/types.h"
-#include "sync/atomic.h"
+#include "sync/poll.h"
 
 enum { URING_ENTRIES = 64, URING_RINGS_MAX = 4 };
 
@@ -51,5 +51,9 @@ void uring_pool_fork_child(struct uring_pool *pool);
  */
 u32 uring_pool_begin(struct uring_pool *pool, bool anew, int *fds);
 
-/* Does all of it. False: no ring is free, or there are none; nothing was done. nr <= URING_ENTRIES. */
-bool must_check uring_do(struct uring_pool *pool, int fd, bool write, struct uring_io *io, u32 nr);
+/*
+ * Does all of it. False: no ring is free, or there are none; nothing was done. nr <= URING_ENTRIES. Unless NULL, `poll`
+ * is how to wait, for as long as it may.
+ */
+bool must_check uring_do(struct uring_pool *pool, int fd, bool write, struct uring_io *io, u32 nr,
+			 struct sync_poll *poll);
