@@ -13,6 +13,9 @@ enum {
 	STREAM_SURE = 8, /* a window of so many pages is no accident */
 	STREAM_KEEPS = 64, /* of so many runs of a stream that keeps no slots one does, to see whether that pays now */
 	STREAM_SPARES = 16, /* one in so many pages that such a stream faults on is treated as any other page */
+	AROUND = 16, /* pages of a block, */
+	AROUND_WANTED = 3, /* of which so many make the others likely to be wanted, too */
+	AROUND_FREE = 4, /* if one part in so many of memory is free */
 };
 
 /* Consecutive pages that are read: their slots are claimed, their data is in the first frames of the buffer. */
@@ -192,7 +195,7 @@ static u32 charge_up_to(struct mm *mm, u32 nr)
 	return nr;
 }
 
-u32 readahead_range(struct mm *mm, vpn_t first, u32 nr, u32 flags)
+static u32 range_read(struct mm *mm, vpn_t first, u32 nr, u32 flags)
 {
 	struct ra_run run = { .flags = flags };
 	u32 charged = charge_up_to(mm, nr), installed = 0;
@@ -207,10 +210,17 @@ u32 readahead_range(struct mm *mm, vpn_t first, u32 nr, u32 flags)
 		if (run.nr)
 			installed += run_finish(mm, &run);
 		frame_buffer_put(mm, run.buffer);
-		mm_stats_add(mm->stats, STAT_PAGES_AHEAD, installed);
 	}
 	if (charged > installed)
 		budget_refund(mm, charged - installed);
+	return installed;
+}
+
+u32 readahead_range(struct mm *mm, vpn_t first, u32 nr, u32 flags)
+{
+	u32 installed = range_read(mm, first, nr, flags);
+
+	mm_stats_add(mm->stats, STAT_PAGES_AHEAD, installed);
 	return installed;
 }
 
@@ -272,6 +282,24 @@ static bool stream_find(struct mm *mm, vpn_t vpn, bool write, struct ra_stream *
 	return beyond > 0;
 }
 
+/*
+ * Where memory is free nothing leaves, so nothing is brought in for nothing more than once. There a few pages of a
+ * block that were wanted one by one, vpn the last of them, bring the rest of it.
+ */
+static bool block_find(struct mm *mm, vpn_t vpn, bool write, struct ra_stream *s)
+{
+	u32 wanted = 0;
+
+	if (budget_free(mm) < budget_limit(mm) / AROUND_FREE)
+		return false;
+	s->first = (vpn_t){ vpn.val / AROUND * AROUND };
+	s->nr = (u32)min_u64(AROUND, mm->vm.nr_pages - s->first.val);
+	s->flags = page_keeps(mm, vpn, 0, write) == KEEP_CLEAN ? RA_READS | RA_KEEP : 0;
+	for (u32 i = 0; i < s->nr; i++)
+		wanted += s->first.val + i == vpn.val || pte_is_present(pte_read(mm, (vpn_t){ s->first.val + i }));
+	return wanted >= AROUND_WANTED;
+}
+
 /* On to the run after the stream's, which is one of the longest. False: there is none, or it is there. */
 static bool stream_advance(struct mm *mm, struct ra_stream *s)
 {
@@ -325,8 +353,11 @@ void readahead(struct mm *mm, vpn_t vpn, u64 orig_pte, bool write)
 {
 	struct ra_stream s;
 
-	if (!stream_find(mm, vpn, write, &s))
+	if (!stream_find(mm, vpn, write, &s)) {
+		if (block_find(mm, vpn, write, &s))
+			(void)readahead_range(mm, s.first, s.nr, s.flags);
 		return;
+	}
 	if (s.nr >= STREAM_SURE && vpn.val / STREAM_SURE % STREAM_SPARES)
 		mark_streamed(mm, vpn, orig_pte);
 	/* First, so that both are at work at the same time. */
@@ -350,11 +381,17 @@ bool readahead_meanwhile(struct mm *mm, vpn_t vpn, bool write)
 bool readahead_with(struct mm *mm, vpn_t vpn, bool write)
 {
 	struct ra_stream s;
+	bool came;
+	u32 nr;
 
-	if (!stream_find(mm, vpn, write, &s))
+	if (stream_find(mm, vpn, write, &s)) {
+		s.nr = (u32)min_u64(s.nr + 1, VM_RUN_MAX);
+		stream_include(&s, vpn);
+	} else if (!block_find(mm, vpn, write, &s)) {
 		return false;
-	s.nr = (u32)min_u64(s.nr + 1, VM_RUN_MAX);
-	stream_include(&s, vpn);
-	(void)readahead_range(mm, s.first, s.nr, s.flags);
-	return pte_is_present(pte_read(mm, vpn));
+	}
+	nr = range_read(mm, s.first, s.nr, s.flags);
+	came = pte_is_present(pte_read(mm, vpn));
+	mm_stats_add(mm->stats, STAT_PAGES_AHEAD, nr - (came && nr)); /* this one was asked for */
+	return came;
 }

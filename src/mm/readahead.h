@@ -6,6 +6,9 @@
  * program is on its way through them, and twice as many as they are (up to VM_RUN_MAX) are read ahead; so a window
  * doubles from fault to fault, any number of streams go on at once, forward or backward, and a touch at random, whose
  * neighbours are old or absent, reads nothing.
+ *
+ * Unless much memory is free, as after a program has given back what it had at its peak: then a few pages of a block
+ * that are wanted, in whatever order, bring the rest of it, as a fault takes longer than several pages of a run do.
  * Context: signals blocked, no lock held. Never sleeps for another's pin or lock, never reclaims: gives up instead.
  */
 #pragma once
