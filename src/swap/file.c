@@ -30,6 +30,7 @@ enum {
 	BATCHES = 8,
 	BOUNCES = 16,
 	LABEL_PAGES = 1,
+	POLLED_PAGES = 8,
 };
 
 /* What a batch works with; more than a stack should hold. */
@@ -94,14 +95,21 @@ static int transfer_whole(struct file *f, bool write, u32 location, char *page)
 	return 0;
 }
 
-/* A fault waits for this one page, and the disk takes little longer than the thread's way back from its sleep. */
+/* A fault waits for these few pages, and the disk takes little longer than the thread's way back from its sleep. */
+static struct sync_poll *how_to_wait(struct file *f, bool write, u32 nr)
+{
+	if (write || nr > POLLED_PAGES || !f->cfg.poll || !f->backing.direct || !sync_poll_pays(&f->poll))
+		return NULL;
+	return &f->poll;
+}
+
 static bool read_polled(struct file *f, u32 location, char *page)
 {
 	struct iovec iov = { .iov_base = page, .iov_len = PAGE_SIZE };
 	struct uring_io io = { .iov = &iov, .nr_iov = 1, .offset = offset_of(location) };
+	struct sync_poll *poll = how_to_wait(f, false, 1);
 
-	return f->cfg.poll && f->backing.direct && sync_poll_pays(&f->poll) &&
-	       uring_do(&f->rings, f->backing.fd, false, &io, 1, &f->poll) && io.result == (long)PAGE_SIZE;
+	return poll && uring_do(&f->rings, f->backing.fd, false, &io, 1, poll) && io.result == (long)PAGE_SIZE;
 }
 
 static bool is_aligned(const struct file *f, const void *page)
@@ -259,7 +267,10 @@ static void batch_plan(struct file_batch *b, const struct swap_io *io)
 
 static void batch_run(struct file *f, struct file_batch *b, bool write)
 {
-	if (b->nr_requests > 1 && uring_do(&f->rings, f->backing.fd, write, b->request, b->nr_requests, NULL))
+	struct sync_poll *poll = how_to_wait(f, write, b->nr);
+
+	if ((b->nr_requests > 1 || poll) &&
+	    uring_do(&f->rings, f->backing.fd, write, b->request, b->nr_requests, poll))
 		return;
 	for (u32 i = 0; i < b->nr_requests; i++) {
 		struct uring_io *r = &b->request[i];

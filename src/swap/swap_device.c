@@ -68,7 +68,7 @@ static const struct option file_options[] = {
 	{ "size", OPTION_SIZE, PAGE_SIZE, SWAP_BYTES_MAX, FIELD(size), "bytes that the device holds" },
 	{ "direct", OPTION_BOOL, 0, 0, FIELD(direct), "past the page cache, where the file system can" },
 	{ "prealloc", OPTION_BOOL, 0, 0, FIELD(prealloc), "take all of the disk space at the start" },
-	{ "poll", OPTION_BOOL, 0, 0, FIELD(poll), "wait for single pages with processor time that nobody else wants" },
+	{ "poll", OPTION_BOOL, 0, 0, FIELD(poll), "wait for a few pages with processor time that nobody else wants" },
 	{ "force", OPTION_BOOL, 0, 0, FIELD(force), "overwrite what is there" },
 	{ "space", OPTION_TEXT, 0, 0, FIELD(space), "what weir run tells the programs of a run" },
 	{ .name = NULL },

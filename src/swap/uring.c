@@ -220,7 +220,7 @@ static u32 ring_poll(struct uring *r, struct uring_io *io, u32 nr, struct sync_p
 			done += ring_collect(r, io);
 		} while (done < nr && sync_poll_again(poll, &wait));
 	}
-	sync_poll_end(poll);
+	sync_poll_end(poll, &wait);
 	return done;
 }
 

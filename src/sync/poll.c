@@ -7,16 +7,18 @@ enum {
 	OFFER_NS = 10000,
 	LATE_NS = 10000, /* another thread was there; alone it takes 1 us */
 	LATE_REST_NS = 500000,
-	SLICE_NS = 500000, /* it wants more than a moment: its time slice is 3 ms */
+	SLICE_NS = 2000000, /* it wants more than a moment: its time slice is 3 ms */
 	SLICE_REST_NS = 200000000,
 	LONG_NS = 200000,
-	LONG_REST_NS = 5000000,
+	LONG_WAITS = 8, /* in a row: it is no accident */
+	LONG_REST_NS = 20000000,
 	LOOKS = 4, /* between two looks at the clock */
 };
 
 void sync_poll_init(struct sync_poll *poll, u32 nr_cpus)
 {
 	atomic32_set(&poll->polling, 0);
+	atomic32_set(&poll->long_waits, 0);
 	atomic64_set(&poll->rests_until_ns, 0);
 	poll->max = nr_cpus > 1 ? nr_cpus - 1 : 1;
 }
@@ -37,6 +39,7 @@ static bool offer(struct sync_poll *poll, struct sync_poll_wait *wait, u64 now)
 	if (away <= LATE_NS)
 		return true;
 	rest(poll, wait->offered_ns + (away > SLICE_NS ? SLICE_REST_NS : LATE_REST_NS));
+	wait->gave_up = true;
 	return false;
 }
 
@@ -50,6 +53,7 @@ void sync_poll_begin(struct sync_poll *poll, struct sync_poll_wait *wait)
 	atomic32_add_return(&poll->polling, 1);
 	wait->begun_ns = sync_clock_ns();
 	wait->offered_ns = 0; /* at once: what is awaited takes longer */
+	wait->gave_up = false;
 }
 
 bool sync_poll_again(struct sync_poll *poll, struct sync_poll_wait *wait)
@@ -60,13 +64,17 @@ bool sync_poll_again(struct sync_poll *poll, struct sync_poll_wait *wait)
 		atomic_pause();
 	now = sync_clock_ns();
 	if (now - wait->begun_ns > LONG_NS) {
-		rest(poll, now + LONG_REST_NS);
+		if (atomic32_add_return(&poll->long_waits, 1) % LONG_WAITS == 0)
+			rest(poll, now + LONG_REST_NS);
+		wait->gave_up = true;
 		return false;
 	}
 	return now - wait->offered_ns < OFFER_NS || offer(poll, wait, now);
 }
 
-void sync_poll_end(struct sync_poll *poll)
+void sync_poll_end(struct sync_poll *poll, const struct sync_poll_wait *wait)
 {
+	if (!wait->gave_up && atomic32_read(&poll->long_waits))
+		atomic32_set(&poll->long_waits, 0);
 	atomic32_sub_return(&poll->polling, 1);
 }
