@@ -124,7 +124,7 @@ static int transfer(struct file *f, bool write, u32 location, void *page)
 	int ret;
 
 	if (likely(is_aligned(f, page)))
-		return transfer_whole(f, write, location, page);
+		return !write && read_polled(f, location, page) ? 0 : transfer_whole(f, write, location, page);
 	bit = bits_get(&f->free_bounces, &f->given);
 	bounce = f->bounces + ((size_t)bit << PAGE_SHIFT);
 	if (write)
@@ -173,8 +173,6 @@ static int file_read(struct swap_device *dev, u32 slot, void *page)
 	struct file *f = file_of(dev);
 	u32 word = *slot_word(f, slot);
 
-	if (word && is_aligned(f, page) && read_polled(f, word - 1, page))
-		return 0;
 	if (!word || transfer(f, false, word - 1, page))
 		return read_error(f, slot);
 	return 0;

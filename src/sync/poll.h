@@ -5,7 +5,7 @@
  *
  * Only with time that nobody else wants. Every few microseconds the processor is offered to others; who gets it back
  * late has seen that they want it, and nobody polls for a while. Nor if what is awaited takes its time, not only once.
- * Context: any thread, also signal handlers. All words are hints, written relaxed by all who poll.
+ * Context: any thread, also signal handlers. All words are hints, written by all who poll: they order nothing.
  */
 #pragma once
 
@@ -15,7 +15,7 @@ struct sync_poll {
 	struct atomic32 polling; /* threads */
 	struct atomic32 long_waits; /* in a row */
 	struct atomic64 rests_until_ns;
-	u32 max; /* threads; 0: nobody polls */
+	u32 max; /* threads */
 };
 
 /* What one thread keeps of one wait. */
