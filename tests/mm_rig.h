@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "fault/signal.h"
 #include "mm/mm.h"
 #include "test.h"
 
@@ -75,6 +76,13 @@ static inline bool rig_method_works(enum vm_method m)
 	ret = vm_register(&vm);
 	vm_close(&vm);
 	return ret == 0;
+}
+
+/* For tests in which no fault may fail. */
+static inline void rig_on_sigbus(int sig, siginfo_t *info, void *uc)
+{
+	if (fault_signal(&mm, info, uc, NULL) != SIGNAL_SERVED)
+		signal(sig, SIG_DFL);
 }
 
 /*

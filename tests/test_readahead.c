@@ -2,9 +2,6 @@
 /* Which pages come in ahead, where memory is free and where it is not. */
 #include "mm/readahead.h"
 
-#include <signal.h>
-
-#include "fault/signal.h"
 #include "mm/budget.h"
 #include "mm/mm.h"
 #include "mm/pte.h"
@@ -128,12 +125,6 @@ static void test_a_stream_is_read_ahead_without_an_end(void)
 	teardown();
 }
 
-static void on_sigbus(int sig, siginfo_t *info, void *uc)
-{
-	if (fault_signal(&mm, info, uc, NULL) != SIGNAL_SERVED)
-		signal(sig, SIG_DFL);
-}
-
 static void run_all(void)
 {
 	static const char *const devices[] = { "zram", "brd:delay=1us+async", NULL };
@@ -153,6 +144,6 @@ static void run_all(void)
 
 int main(void)
 {
-	rig_run_all_ways(on_sigbus, &method, &policy, run_all);
+	rig_run_all_ways(rig_on_sigbus, &method, &policy, run_all);
 	return 0;
 }

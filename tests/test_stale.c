@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Slots that are kept for pages which are written to: they are written again, and follow their pages. */
-#include <signal.h>
 #include <sys/mman.h>
 
-#include "fault/signal.h"
 #include "mm/mm.h"
 #include "mm/pte.h"
 #include "mm/reclaim.h"
@@ -138,12 +136,6 @@ static void test_what_cannot_be_patched_keeps_no_slot(void)
 	teardown();
 }
 
-static void on_sigbus(int sig, siginfo_t *info, void *uc)
-{
-	if (fault_signal(&mm, info, uc, NULL) != SIGNAL_SERVED)
-		signal(sig, SIG_DFL);
-}
-
 static void run_all(void)
 {
 	run_test(test_a_page_that_was_written_to_keeps_its_slot);
@@ -153,6 +145,6 @@ static void run_all(void)
 
 int main(void)
 {
-	rig_run_all_ways(on_sigbus, &method, &policy, run_all);
+	rig_run_all_ways(rig_on_sigbus, &method, &policy, run_all);
 	return 0;
 }
