@@ -173,6 +173,7 @@ u8 world_classify(uintptr_t addr)
 		return OBJ_PRIVATE;
 	/* No world is long enough to change what these say. */
 	if (is_in(addr, &mm->lru.keep_score, sizeof(mm->lru.keep_score)) ||
+	    is_in(addr, &mm->lru.keep_ended, sizeof(mm->lru.keep_ended)) ||
 	    is_in(addr, &mm->lru.missed, sizeof(mm->lru.missed)))
 		return OBJ_PRIVATE;
 	if (is_in(addr, &mm->lru, sizeof(mm->lru)) && !config.budget_matters)

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Slots that are kept for pages which are written to: they are written again, and follow their pages. */
+/*
+ * Slots that are kept for pages which are written to: they are written again, and follow their pages; and for how long
+ * slots are kept for pages that are read and then written to.
+ */
 #include <sys/mman.h>
 
 #include "mm/mm.h"
@@ -8,12 +11,12 @@
 #include "mm/swap_slots.h"
 #include "mm_rig.h"
 
-enum { STALE_PAGES = 256, LIMIT_PAGES = 4096, WINDOW_PAGES = 1 << 16 };
+enum { STALE_PAGES = 256, KEPT_PAGES = 1024, LIMIT_PAGES = 4096, WINDOW_PAGES = 1 << 16 };
 
 static enum vm_method method;
 static enum swapin_policy policy;
 
-static void create(void)
+static void create(const char *device)
 {
 	struct mm_config cfg = {
 		.resident_pages = LIMIT_PAGES, /* the store takes nothing from it: all copies may be kept */
@@ -23,7 +26,7 @@ static void create(void)
 		.stats = &stats,
 	};
 
-	rig_create(&cfg, "zram");
+	rig_create(&cfg, device);
 	mm.keep_hot = true; /* all that is out comes back at once */
 }
 
@@ -40,7 +43,7 @@ static u64 *stale_pages(void)
 {
 	u64 *m;
 
-	create();
+	create("zram");
 	m = map_pages(STALE_PAGES);
 	for (u32 i = 0; i < STALE_PAGES; i++)
 		fill_page(m + i * WORDS, i);
@@ -119,7 +122,7 @@ static void test_what_cannot_be_patched_keeps_no_slot(void)
 {
 	u64 seed = 9, *m;
 
-	create();
+	create("zram");
 	m = map_pages(STALE_PAGES);
 	for (u32 i = 0; i < STALE_PAGES; i++) {
 		fill_page(m + i * WORDS, i);
@@ -136,8 +139,51 @@ static void test_what_cannot_be_patched_keeps_no_slot(void)
 	teardown();
 }
 
+/* How many of the pages in [first, end) keep their slots when they are read. `write`: then each is written to. */
+static u32 nr_kept(u64 *m, u32 first, u32 end, bool write)
+{
+	u32 nr = 0;
+
+	for (u32 i = first; i < end; i++) {
+		u64 *at = m + i * WORDS;
+
+		expect(page_is(at, i));
+		nr += pte_is_clean(pte_read(&mm, vpn_of(at)));
+		if (write)
+			atomic64_set((struct atomic64 *)at, *at);
+		/* Half a window behind, one leaves. */
+		expect_eq(mm_pageout(&mm, vpn_of(m + (i + KEPT_PAGES) % (2 * KEPT_PAGES) * WORDS), 1), 1);
+	}
+	return nr;
+}
+
+/* Those that left for free, having come before the first write, do not hold it up. */
+static void test_writers_soon_keep_no_slots(void)
+{
+	u64 *m;
+
+	create("brd");
+	mm.readahead = false;
+	m = map_pages(2 * KEPT_PAGES);
+	for (u32 i = 0; i < 2 * KEPT_PAGES; i++)
+		fill_page(m + i * WORDS, i);
+	expect_eq(mm_adopt(&mm), 0);
+	expect_eq(mm_pageout(&mm, vpn_of(m), KEPT_PAGES), KEPT_PAGES);
+	expect_eq(nr_kept(m, 0, KEPT_PAGES, false), KEPT_PAGES);
+	expect(nr_kept(m, KEPT_PAGES, 2 * KEPT_PAGES, true) < KEPT_PAGES * 3 / 4);
+	expect(nr_kept(m, 0, KEPT_PAGES, true) < KEPT_PAGES / 16);
+	/* A few are tried, and when these leave for free, more are. */
+	for (int pass = 0; pass < 4; pass++) {
+		nr_kept(m, KEPT_PAGES, 2 * KEPT_PAGES, false);
+		nr_kept(m, 0, KEPT_PAGES, false);
+	}
+	expect_eq(nr_kept(m, KEPT_PAGES, 2 * KEPT_PAGES, false), KEPT_PAGES);
+	teardown();
+}
+
 static void run_all(void)
 {
+	run_test(test_writers_soon_keep_no_slots);
 	run_test(test_a_page_that_was_written_to_keeps_its_slot);
 	run_test(test_stale_copies_follow_their_pages);
 	run_test(test_what_cannot_be_patched_keeps_no_slot);

@@ -227,6 +227,8 @@ enum fault_result install_page(struct mm *mm, vpn_t vpn, u64 pte, const void *da
 		return ret == -ENOMEM ? FAULT_OOM : FAULT_LOST;
 	}
 	pte_unlock(mm, vpn, new);
+	if (keep == KEEP_CLEAN)
+		lru_kept(mm, 1);
 	lru_add(mm, vpn);
 	return FAULT_DONE;
 }

@@ -14,6 +14,7 @@ enum {
 	MISSED_SHIFT = 6, /* the average is of so many samples, as a power of two, */
 	MISSED_SAMPLES = 8, /* of which one page in so many is one */
 	GAP_WEIGHT = 4, /* calls that one such fault is worth */
+	KEPT_WEIGHT = 2, /* it pays while fewer than one in so many of those that are kept are written to */
 };
 
 /* A page of entries; those in [first, last) are waiting. Chunks are named by index, 0 is none. */
@@ -264,14 +265,30 @@ void lru_adapt(struct mm *mm, u32 age, u32 seen, u32 old, u32 oldest)
 		atomic32_set(&mm->lru.evict_age, new);
 }
 
-void lru_clean_left(struct mm *mm, u32 nr)
+void lru_kept(struct mm *mm, u32 nr)
 {
-	score_up(&mm->lru.keep_score, nr);
+	if (score_pays(&mm->lru.keep_score))
+		score_up(&mm->lru.keep_score, nr);
+}
+
+void lru_clean_left(struct mm *mm, u64 pte)
+{
+	u32 now;
+
+	if (score_pays(&mm->lru.keep_score))
+		return;
+	now = lru_now(mm);
+	if (lru_ticks(now, pte) < ((now - atomic32_read(&mm->lru.keep_ended)) & PTE_STAMP_MAX))
+		score_up(&mm->lru.keep_score, 1);
 }
 
 void lru_clean_written(struct mm *mm)
 {
-	score_down(&mm->lru.keep_score);
+	bool pays = score_pays(&mm->lru.keep_score);
+
+	score_down(&mm->lru.keep_score, pays ? KEPT_WEIGHT : 1);
+	if (pays && !score_pays(&mm->lru.keep_score))
+		atomic32_set(&mm->lru.keep_ended, lru_now(mm));
 }
 
 bool lru_keeps(const struct mm *mm, vpn_t vpn)

@@ -159,9 +159,12 @@ void lru_adapt(struct mm *mm, u32 age, u32 seen, u32 old, u32 oldest);
 
 /*
  * A page that is read keeps its slot, so that it can leave again for free, at the price of a fault if it is written to.
- * The score says whether that pays: up for each page that left for free, down for each that was written to.
+ * The score says whether that pays: up for each page that is kept so, and twice as far down for each that is written
+ * to. Where it does not pay, it goes up for those that leave for free; but not for those that came while it did, which
+ * was a memory's worth of pages ago, as they tell of that time.
  */
-void lru_clean_left(struct mm *mm, u32 nr);
+void lru_kept(struct mm *mm, u32 nr);
+void lru_clean_left(struct mm *mm, u64 pte);
 void lru_clean_written(struct mm *mm);
 bool lru_keeps(const struct mm *mm, vpn_t vpn);
 

@@ -179,6 +179,8 @@ static u32 run_finish(struct mm *mm, struct ra_run *run)
 			swap_free(mm, entry);
 		unclaim(mm, entry);
 	}
+	if (keep == KEEP_CLEAN)
+		lru_kept(mm, installed);
 	lru_add_run(mm, run->first, installed);
 	/* Single pages leave as they grow old: to look for them costs more than they take. */
 	if ((run->flags & RA_STREAMED) && installed >= STREAM_SURE)

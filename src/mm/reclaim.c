@@ -178,14 +178,15 @@ static void reclaim_clean(struct mm *mm, struct reclaim_run *run)
 	for (u32 i = 0; i < run->nr; i++) {
 		u64 pte = run->victims[i].pte;
 
-		if (pte_is_clean(pte) || (mutate(MUTATE_DROP_STALE) && pte_is_stale(pte)))
+		if (pte_is_clean(pte) || (mutate(MUTATE_DROP_STALE) && pte_is_stale(pte))) {
 			clean[nr_clean++] = run->victims[i];
-		else
+			lru_clean_left(mm, pte);
+		} else {
 			run->victims[dirty++] = run->victims[i];
+		}
 	}
 	if (nr_clean) {
 		drop_clean_victims(mm, clean, nr_clean);
-		lru_clean_left(mm, nr_clean);
 		mm_stats_add(mm->stats, STAT_PAGES_OUT_CLEAN, nr_clean);
 	}
 	run->freed += nr_clean;

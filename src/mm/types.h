@@ -127,6 +127,7 @@ struct lru {
 	struct atomic64 freed; /* pages ever uncharged: with those resident, how many ever came in */
 	struct atomic32 evict_age; /* pages at least so old may leave now */
 	struct atomic32 keep_score; /* whether keeping slots for pages that are read has paid */
+	struct atomic32 keep_ended; /* when it last ceased to, by the clock of those who come */
 	struct atomic32 missed; /* how many pages that come in would be there still, had others kept no copies */
 	struct atomic32 gap_score; /* writes to pages that were protected along with their neighbours */
 	u32 clock_shift; /* pages that come in between two ticks, as a power of two */

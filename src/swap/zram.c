@@ -450,7 +450,7 @@ static bool zram_patch(struct zram *z, u32 slot, const void *page)
 		swap_counter_add(&z->counters, slot, COUNT_PATCHED_WRITES, 1);
 		score_up(&z->patch_score, 1);
 	} else {
-		score_down(&z->patch_score);
+		score_down(&z->patch_score, 1);
 	}
 	return done;
 }

@@ -36,10 +36,10 @@ static inline void score_up(struct atomic32 *score, u32 nr)
 		atomic32_set(score, (u32)min_u64(old + (u64)nr * weight, SCORE_MAX));
 }
 
-static inline void score_down(struct atomic32 *score)
+static inline void score_down(struct atomic32 *score, u32 nr)
 {
 	u32 old = atomic32_read(score), weight = score_pays(score) ? 1 : SCORE_WEIGHT;
 
 	if (old > 0)
-		atomic32_set(score, old - (u32)min_u64(old, weight));
+		atomic32_set(score, old - (u32)min_u64(old, (u64)nr * weight));
 }
