@@ -168,6 +168,12 @@ static bool sim_is_below(struct swap_device *dev, u32 slot)
 	return false;
 }
 
+static u64 sim_hollow(struct swap_device *dev)
+{
+	(void)dev;
+	return 0;
+}
+
 static bool sim_patches(struct swap_device *dev, u32 slot)
 {
 	(void)dev;
@@ -202,6 +208,7 @@ static const struct swap_device_ops sim_ops = {
 	.coldest = sim_coldest,
 	.demote = sim_demote,
 	.is_below = sim_is_below,
+	.hollow = sim_hollow,
 	.sparse = sim_sparse,
 	.compact = sim_compact,
 	.patches = sim_patches,

@@ -285,6 +285,26 @@ static void test_incompressible_pages_go_at_once(void)
 	teardown();
 }
 
+/* Places of what has gone are told, as what is stored next goes there. */
+static void test_hollow(void)
+{
+	u64 full;
+
+	setup("brd", SLOTS);
+	for (u32 slot = 0; slot < 2048; slot++)
+		put(slot, PAGE_TEXT, slot + 1);
+	full = atomic64_read(&account.charged);
+	expect(dev->ops->hollow(dev) <= full / 8);
+	for (u32 slot = 0; slot < 2048; slot += 2)
+		drop(slot);
+	expect(dev->ops->hollow(dev) >= full / 4);
+	for (u32 slot = 0; slot < 2048; slot += 2)
+		put(slot, PAGE_TEXT, slot + 1);
+	expect(dev->ops->hollow(dev) <= full / 8);
+	expect(atomic64_read(&account.charged) <= full + full / 16);
+	teardown();
+}
+
 static void test_idle(void)
 {
 	struct atomic32 never = { 0 };
@@ -510,6 +530,7 @@ int main(void)
 	run_test(test_same_filled_pages_stay);
 	run_test(test_the_oldest_go_first);
 	run_test(test_incompressible_pages_go_at_once);
+	run_test(test_hollow);
 	run_test(test_idle);
 	run_test(test_pages_below_are_given_back);
 	run_test(test_cleaning);

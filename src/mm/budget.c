@@ -216,10 +216,11 @@ bool budget_store_competes(const struct mm *mm)
 	return mm->budget.memory_max < UINT32_MAX && !has_two_limits(&mm->budget);
 }
 
-bool budget_store_is_above(const struct mm *mm, u32 percent)
+bool budget_store_is_above(const struct mm *mm, u32 percent, u64 hollow)
 {
-	return stored_now(&mm->budget, atomic64_read(&mm->budget.used)) * 100 >
-	       stored_max(&mm->budget, withheld(&mm->budget)) * percent;
+	u64 stored = stored_now(&mm->budget, atomic64_read(&mm->budget.used));
+
+	return (stored - min_u64(stored, hollow)) * 100 > stored_max(&mm->budget, withheld(&mm->budget)) * percent;
 }
 
 bool budget_store_is_tight(const struct mm *mm)

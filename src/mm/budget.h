@@ -80,8 +80,8 @@ u32 budget_high(const struct mm *mm);
 /* The store has more than seven eighths of what it may have: copies of resident pages are not kept there any more. */
 bool budget_store_is_tight(const struct mm *mm);
 
-/* More than so many percent. */
-bool budget_store_is_above(const struct mm *mm, u32 percent);
+/* More than so many percent, not counting `hollow` pages. */
+bool budget_store_is_above(const struct mm *mm, u32 percent, u64 hollow);
 
 /* Does the store take room that resident pages could have? */
 bool budget_store_competes(const struct mm *mm);

@@ -37,7 +37,7 @@ static u32 demote_from(struct mm *mm, struct swap_info *si, u64 idle_ns)
 	u32 slots[DEMOTE_RUN], nr = ops->coldest(si->dev, idle_ns, slots, DEMOTE_RUN), moved;
 
 	nr = pin_candidates(mm, si, slots, nr);
-	moved = nr ? ops->demote(si->dev, slots, nr, budget_store_is_above(mm, THROTTLE_PERCENT)) : 0;
+	moved = nr ? ops->demote(si->dev, slots, nr, budget_store_is_above(mm, THROTTLE_PERCENT, 0)) : 0;
 	for (u32 i = 0; i < nr; i++) {
 		if (!mutate(MUTATE_DEMOTE_UNPINNED))
 			swapcache_clear(mm, swp_entry(si->type, slots[i]));
@@ -76,9 +76,15 @@ static u32 watermark(const struct mm *mm)
 	return mm->writeback_percent ? mm->writeback_percent : PERCENT_DEFAULT;
 }
 
+/* Pages are charged above the watermark; some of them may be hollow. */
 static bool is_due(const struct mm *mm)
 {
-	return budget_store_is_above(mm, watermark(mm));
+	return budget_store_is_above(mm, watermark(mm), 0);
+}
+
+static bool has_grown(const struct mm *mm)
+{
+	return is_due(mm) && budget_stored(budget_used(mm)) > atomic64_read(&mm->writeback_settled);
 }
 
 void demote_wake(struct mm *mm)
@@ -86,7 +92,7 @@ void demote_wake(struct mm *mm)
 	struct kthread *k = &mm->kwriteback;
 
 	/* asleep first: this is asked after each store, and the budget's words are everybody's. */
-	if (atomic32_read(&k->asleep) && is_due(mm))
+	if (atomic32_read(&k->asleep) && has_grown(mm))
 		kthread_wake(k);
 }
 
@@ -99,15 +105,40 @@ bool demote_wait(struct mm *mm)
 	seen = atomic32_load_acquire(&mm->demoted);
 	if (!is_due(mm))
 		return false;
-	demote_wake(mm);
+	atomic32_add_return(&mm->demote_waiters, 1);
+	atomic_full_barrier(); /* either it sees that we wait, or we that it sleeps */
+	kthread_wake(&mm->kwriteback);
 	sync_wait32_timeout(&mm->demoted, seen, LOOK_NS);
+	atomic32_add_return(&mm->demote_waiters, (u32)-1);
 	return atomic32_load_acquire(&mm->demoted) != seen;
 }
 
 void demote_throttle(struct mm *mm)
 {
-	if (mm->kwriteback.started && budget_store_is_above(mm, THROTTLE_PERCENT))
+	if (mm->kwriteback.started && budget_store_is_above(mm, THROTTLE_PERCENT, 0))
 		(void)!demote_wait(mm);
+}
+
+/*
+ * Pages of the stores that hold nothing. Cold objects leave holes, and what is stored next goes there: to count them
+ * as full would send down more than is in the way.
+ */
+static u64 hollow_pages(struct mm *mm)
+{
+	u64 pages = 0;
+
+	/* They are not to be had in time. */
+	if (atomic32_read(&mm->demote_waiters) || budget_store_is_above(mm, THROTTLE_PERCENT, 0))
+		return 0;
+	/* As in demote_run(). */
+	if (!mutex_trylock(&mm->swap_lock))
+		return 0;
+	for (u32 type = 0; type < atomic32_load_acquire(&mm->nr_swap); type++) {
+		if (demotes(&mm->swap[type]))
+			pages += mm->swap[type].dev->ops->hollow(mm->swap[type].dev);
+	}
+	mutex_unlock(&mm->swap_lock);
+	return pages;
 }
 
 /* ---- in the background ---- */
@@ -124,16 +155,18 @@ static void kwriteback_main(void *arg)
 	bool working = false;
 
 	while (!kthread_should_stop(k, &k->wake, &seen)) {
+		u64 stored = budget_stored(budget_used(mm)), hollow = hollow_pages(mm);
 		bool stuck;
 
-		working = is_due(mm) || (working && budget_store_is_above(mm, low));
+		working = budget_store_is_above(mm, working ? low : watermark(mm), hollow);
 		if (demote_run(mm, working ? 0 : mm->writeback_idle_ns ? mm->writeback_idle_ns : UINT64_MAX))
 			continue;
 		stuck = working;
 		working = false;
+		atomic64_set(&mm->writeback_settled, stored);
 		atomic32_set(&k->asleep, !stuck);
-		atomic_full_barrier(); /* asleep is seen by whoever stores after this look at the budget */
-		if (stuck || !is_due(mm))
+		atomic_full_barrier(); /* both are seen by whoever stores after this look at the budget */
+		if (stuck || !(has_grown(mm) || atomic32_read(&mm->demote_waiters)))
 			sync_wait32_timeout(&k->wake, seen, stuck ? REST_NS : LOOK_NS);
 		atomic32_set(&k->asleep, 0);
 	}

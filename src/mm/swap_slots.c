@@ -225,7 +225,7 @@ u32 swap_alloc(struct mm *mm, swp_entry_t *entries, u32 nr)
 {
 	u32 got = 0;
 
-	if (atomic32_load_acquire(&mm->nr_swap) > 1 && budget_store_is_above(mm, STORE_FULL_PERCENT))
+	if (atomic32_load_acquire(&mm->nr_swap) > 1 && budget_store_is_above(mm, STORE_FULL_PERCENT, 0))
 		got = swap_alloc_without(mm, SWAP_SYNCHRONOUS_IO, entries, nr);
 	return got < nr ? got + swap_alloc_without(mm, 0, entries + got, nr - got) : got;
 }

@@ -230,6 +230,8 @@ struct mm {
 	struct kswapd kswapd;
 	struct kthread kwriteback; /* demote.h */
 	struct atomic32 demoted; /* bumped by it when pages have gone to a lower device; slept on */
+	struct atomic32 demote_waiters; /* who sleep on that, having found the store full */
+	struct atomic64 writeback_settled; /* pages that were stored when it found nothing to do; its own */
 	u32 writeback_percent; /* of the store's share, above which they go */
 	u64 writeback_idle_ns; /* or after so long; 0: not */
 	struct atomic64 reclaim_paused; /* until then, by sync_clock_ns(); 0: no */

@@ -87,6 +87,13 @@ bool filter_is_below(struct swap_device *dev, u32 slot)
 	return below->ops->is_below(below, slot);
 }
 
+u64 filter_hollow(struct swap_device *dev)
+{
+	struct swap_device *below = filter_of(dev)->below;
+
+	return below->ops->hollow(below);
+}
+
 void filter_place(struct swap_device *dev, u32 slot, struct swap_place *place)
 {
 	swap_device_place(filter_of(dev)->below, slot, place);

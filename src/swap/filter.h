@@ -49,6 +49,7 @@ void filter_read_pages(struct swap_device *dev, struct swap_io *io, u32 nr);
 u32 filter_coldest(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr);
 u32 filter_demote(struct swap_device *dev, const u32 *slots, u32 nr, bool urgent);
 bool filter_is_below(struct swap_device *dev, u32 slot);
+u64 filter_hollow(struct swap_device *dev);
 void filter_place(struct swap_device *dev, u32 slot, struct swap_place *place);
 u32 filter_sparse(struct swap_device *dev, u32 *slots, u32 nr);
 bool filter_patches(struct swap_device *dev, u32 slot);
@@ -62,7 +63,7 @@ int filter_fork_child(struct swap_device *dev);
 #define FILTER_PASSES_ON                                                                                               \
 	.coldest = filter_coldest, .demote = filter_demote, .is_below = filter_is_below, .begin = filter_begin,        \
 	.sparse = filter_sparse, .compact = filter_compact, .fork_begin = filter_fork_begin,                           \
-	.fork_parent = filter_fork_parent, .place = filter_place, .patches = filter_patches
+	.fork_parent = filter_fork_parent, .place = filter_place, .patches = filter_patches, .hollow = filter_hollow
 
 /* Closes what is below and gives the charges back; the filter's own memory is still to be freed. */
 void filter_close(struct swap_filter *f);

@@ -18,7 +18,7 @@
 enum swap_device_flags {
 	SWAP_SYNCHRONOUS_IO = 1 << 0, /* read completes in the caller, at memory speed: the swap cache may be skipped */
 	SWAP_DISCARD = 1 << 1, /* discard frees something: the core calls it when the last user of a slot goes */
-	SWAP_DEMOTES = 1 << 2, /* it has a lower device, and coldest, demote and is_below */
+	SWAP_DEMOTES = 1 << 2, /* it has a lower device, and coldest, demote, is_below and hollow */
 	SWAP_COMPACTS = 1 << 3, /* it has sparse and compact */
 	SWAP_PATCHES = 1 << 4, /* it has patches */
 };
@@ -92,6 +92,8 @@ struct swap_device_ops {
 	u32 (*coldest)(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr);
 	u32 (*demote)(struct swap_device *dev, const u32 *slots, u32 nr, bool urgent);
 	bool (*is_below)(struct swap_device *dev, u32 slot);
+	/* SWAP_DEMOTES: of the pages it has charged, as many as would fit into places that hold nothing. A hint. */
+	u64 (*hollow)(struct swap_device *dev);
 	/*
 	 * For messages: where the slot's data lies. Nothing is pinned, so a slot that is just being moved may be told
 	 * at a place where it is not. NULL: at slot * PAGE_SIZE.

@@ -683,6 +683,14 @@ static bool is_sparse(struct zram *z, u32 slot, u32 tag)
 	       lower_is_sparse(z->lower, &object);
 }
 
+static u64 zram_hollow(struct swap_device *dev)
+{
+	struct zs_stats store;
+
+	zs_stats(zram_of(dev)->store, &store);
+	return store.nr_pages - min_u64(store.nr_pages, store.nr_table_pages + bytes_to_pages(store.object_bytes));
+}
+
 static u32 zram_coldest(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr)
 {
 	struct zram *z = zram_of(dev);
@@ -887,6 +895,7 @@ static const struct swap_device_ops zram_lower_ops = {
 	.stats = zram_stats,
 	.coldest = zram_coldest,
 	.demote = zram_demote,
+	.hollow = zram_hollow,
 	.is_below = zram_is_below,
 	.place = zram_place,
 	.sparse = zram_sparse,
