@@ -37,6 +37,15 @@ static inline void rig_create(const struct mm_config *cfg, const char *swap)
 		rig_swapon(swap);
 }
 
+static inline u64 counter(enum mm_counter c)
+{
+	u64 sum = 0;
+
+	for (int i = 0; i < STAT_SHARDS; i++)
+		sum += atomic64_read(&stats.shard[i].counter[c]);
+	return sum;
+}
+
 static inline u64 *map_pages(u32 nr)
 {
 	vpn_t start;

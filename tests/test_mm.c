@@ -90,15 +90,6 @@ static void teardown(void)
 	mm_destroy(&mm);
 }
 
-static u64 counter(enum mm_counter c)
-{
-	u64 sum = 0;
-
-	for (int i = 0; i < STAT_SHARDS; i++)
-		sum += atomic64_read(&stats.shard[i].counter[c]);
-	return sum;
-}
-
 static void test_below_the_limit_nothing_is_managed(void)
 {
 	u64 *m;

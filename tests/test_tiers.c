@@ -272,6 +272,36 @@ static void test_the_oldest_go_first(void)
 	teardown();
 }
 
+/* Before those that were used, or whose writer says so, go all others but a few. */
+static void test_what_was_used_stays(void)
+{
+	static char page[PAGE_SIZE];
+	struct swap_io io = { .page = page, .warm = true };
+	u32 moved = 0;
+
+	setup("brd", SLOTS);
+	for (u32 slot = 0; slot < 512; slot++)
+		put(slot, PAGE_TEXT, slot + 1);
+	for (u32 slot = 0; slot < 256; slot++)
+		verify(slot);
+	for (io.slot = 512; io.slot < 768; io.slot++) {
+		page_make(page, PAGE_TEXT, io.slot + 1);
+		swap_device_write_pages(dev, &io, 1);
+		expect_eq(io.err, 0);
+		wanted[io.slot].kind = PAGE_TEXT;
+		wanted[io.slot].number = io.slot + 1;
+	}
+	for (u32 slot = 1024; slot < 2048; slot++)
+		put(slot, PAGE_TEXT, slot + 1);
+	while (moved < 1024)
+		moved += demote(0, 1);
+	for (u32 slot = 0; slot < 1024; slot++)
+		expect_eq(dev->ops->is_below(dev, slot), slot >= 256 && slot < 512);
+	expect_eq(moved + demote(0, UINT32_MAX), 1792);
+	verify_all();
+	teardown();
+}
+
 static void test_incompressible_pages_go_at_once(void)
 {
 	setup("brd", SLOTS);
@@ -529,6 +559,7 @@ int main(void)
 	run_test(test_recompression_is_left_out_where_pages_wait);
 	run_test(test_same_filled_pages_stay);
 	run_test(test_the_oldest_go_first);
+	run_test(test_what_was_used_stays);
 	run_test(test_incompressible_pages_go_at_once);
 	run_test(test_hollow);
 	run_test(test_idle);

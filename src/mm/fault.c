@@ -199,14 +199,22 @@ enum keep page_keeps(struct mm *mm, vpn_t vpn, u64 pte, bool write)
 		return KEEP_NONE;
 	now = lru_time(mm);
 	hot = lru_returns_hot(&now, pte);
-	/* On a lower device it takes no memory. A hot page lets it go, and so comes to lie in memory when it leaves. */
+	/* On a lower device it takes no memory. What is wanted often lets it go, and lies in memory when it leaves. */
 	if (pte_is_swap(pte) && swap_is_below(mm, pte_to_swp_entry(pte)))
-		return hot ? KEEP_NONE : KEEP_CLEAN;
+		return lru_returns_soon(mm, &now, pte) ? KEEP_NONE : KEEP_CLEAN;
 	if (!may_keep(mm, hot))
 		return KEEP_NONE;
 	if (!write && lru_keeps(mm, vpn))
 		return KEEP_CLEAN;
 	return stale ? KEEP_STALE : KEEP_NONE;
+}
+
+u64 page_arrival(struct mm *mm, const struct lru_time *now, u64 pte, bool streamed)
+{
+	swp_entry_t entry = pte_to_swp_entry(pte);
+	bool warm = swap_is_above(mm, entry) || (swap_is_below(mm, entry) && lru_returns_soon(mm, now, pte));
+
+	return lru_arrival(now, pte, streamed) | (warm ? PTE_WARM : 0);
 }
 
 u64 pte_keeping(swp_entry_t entry, enum keep keep)
@@ -220,7 +228,7 @@ enum fault_result install_page(struct mm *mm, vpn_t vpn, u64 pte, const void *da
 {
 	long ret = vm_install(&mm->vm, vpn, data, 1, keep == KEEP_CLEAN && !mutate(MUTATE_CLEAN_WRITABLE));
 	struct lru_time now = lru_time(mm);
-	u64 new = pte_keeping(pte_to_swp_entry(pte), keep) | lru_arrival(&now, pte, false);
+	u64 new = pte_keeping(pte_to_swp_entry(pte), keep) | page_arrival(mm, &now, pte, false);
 
 	if (ret != 1) {
 		pte_unlock(mm, vpn, pte);

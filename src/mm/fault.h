@@ -2,6 +2,7 @@
 /* The way of a fault: from the address to a page in the window. */
 #pragma once
 
+#include "mm/lru.h"
 #include "mm/types.h"
 
 /*
@@ -29,6 +30,9 @@ enum keep {
 	KEEP_STALE, /* the page is writable, and its next copy goes to the same slot */
 	KEEP_CLEAN, /* the page is write-protected, and can leave again for free */
 };
+
+/* The marks (lru_arrival) of a page that comes in from the slot that `pte` names. */
+u64 page_arrival(struct mm *mm, const struct lru_time *now, u64 pte, bool streamed);
 
 /* For a fault on the page, whose PTE is `pte`, with its slot claimed; or for the neighbours of one, with a PTE of 0. */
 enum keep page_keeps(struct mm *mm, vpn_t vpn, u64 pte, bool write);

@@ -11,6 +11,11 @@
  * so again within a whole memory's worth (the idea of ARC's and S3-FIFO's ghost queues; these figures are the best of
  * those tried, by the hit rates in docs/benchmarks.md).
  *
+ * Where a device sends its coldest copies below, these are chosen by the same thought (2Q): a page that comes back
+ * while its copy is in the device's memory, or within a limit's worth of others from below, is WARM. Its next copy is
+ * made above and stays there for longer than those of which nothing is known, which have a small part of the room. What
+ * comes back from below later leaves again for free if it can, and is below still.
+ *
  * What came in ahead of a stream is likely to be wanted once, or not at all. Such pages leave first, an eighth of a
  * memory's worth after they came; so who goes through more than fits, again and again, finds what fits still there, and
  * a single pass does not push out what others use (2Q's and S3-FIFO's small queue). Their page tables stand in a queue
@@ -114,6 +119,12 @@ static inline u32 lru_away(const struct lru_time *now, u64 old)
 static inline bool lru_returns_hot(const struct lru_time *now, u64 old)
 {
 	return lru_away(now, old) < (old & PTE_HOT ? now->depth : now->depth / LRU_HOT_PART);
+}
+
+/* Was it away for less than a limit's worth of others? */
+static inline bool lru_returns_soon(const struct mm *mm, const struct lru_time *now, u64 old)
+{
+	return lru_away(now, old) < budget_limit(mm) >> mm->lru.clock_shift;
 }
 
 /* The marks of its age for a page that comes in, ahead of a stream if `streamed`; `old` is its PTE while it was out. */

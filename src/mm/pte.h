@@ -5,7 +5,8 @@
  *   63..32  swap entry (SWAP, CLEAN or STALE)
  *    31     HOT      was not away for long: its age counts less (lru.h); SWAP: was so when it left
  *    30     STREAMED  present, and came in ahead of a stream: its age counts more (lru.h)
- *   29..18  holds
+ *   29..19  holds
+ *    18     WARM     present, and came back from a device's own memory, or soon from below: for its next copy (lru.h)
  *   17..8   stamp: when the page came in, or left, by the clock of lru.h
  *    7      COLD     present, and advised to leave first
  *    6      WRITEBACK  CLEAN, but the slot does not have the data yet: it is being written from the page
@@ -40,14 +41,15 @@
 #define PTE_STAMP_SHIFT 8
 #define PTE_STAMP_MAX ((u64)0x3ff)
 #define PTE_STAMP_MASK (PTE_STAMP_MAX << PTE_STAMP_SHIFT)
-#define PTE_HOLD ((u64)1 << 18)
-#define PTE_HOLD_MASK ((u64)0xfff << 18)
+#define PTE_WARM ((u64)1 << 18)
+#define PTE_HOLD ((u64)1 << 19)
+#define PTE_HOLD_MASK ((u64)0x7ff << 19)
 #define PTE_STREAMED ((u64)1 << 30)
 #define PTE_HOT ((u64)1 << 31)
 #define PTE_ENTRY_SHIFT 32
 #define PTE_ENTRY_MASK ((u64)0xffffffff << PTE_ENTRY_SHIFT)
-/* What its age depends on. */
-#define PTE_AGE_MASK (PTE_STAMP_MASK | PTE_HOT | PTE_STREAMED)
+/* What its age depends on, and how long its copy is to stay in memory. */
+#define PTE_AGE_MASK (PTE_STAMP_MASK | PTE_HOT | PTE_STREAMED | PTE_WARM)
 /* What names the page's contents: the rest may change without making a copy stale. */
 #define PTE_CONTENT_MASK (PTE_PRESENT | PTE_SWAP | PTE_CLEAN | PTE_ENTRY_MASK)
 
@@ -156,7 +158,7 @@ static inline bool pte_is_valid(u64 pte)
 		return false;
 	if ((pte & PTE_HOT) && pte_is_none(pte))
 		return false;
-	if ((pte & (PTE_CLEAN | PTE_PROTECTED | PTE_COLD | PTE_STREAMED)) && !(pte & PTE_PRESENT))
+	if ((pte & (PTE_CLEAN | PTE_PROTECTED | PTE_COLD | PTE_STREAMED | PTE_WARM)) && !(pte & PTE_PRESENT))
 		return false;
 	if ((pte & PTE_WRITEBACK) && !(pte & PTE_CLEAN))
 		return false;

@@ -169,7 +169,7 @@ static u32 run_finish(struct mm *mm, struct ra_run *run)
 		kept |= (u64)(keeps != KEEP_NONE) << i;
 		if (i < installed)
 			pte = pte_keeping(pte_to_swp_entry(pte), keeps) |
-			      lru_arrival(&now, pte, run->flags & RA_STREAMED);
+			      page_arrival(mm, &now, pte, run->flags & RA_STREAMED);
 		pte_unlock(mm, run_vpn(run, i), pte);
 	}
 	for (u32 i = 0; i < run->nr; i++) {

@@ -242,7 +242,7 @@ static void publish_stolen(struct mm *mm, struct reclaim_run *run, struct victim
 {
 	frame_t frame = { run->first.val + run->used++ };
 
-	*frame_desc(mm, frame) = (struct frame_desc){ .vpn = v->vpn, .entry = v->entry };
+	*frame_desc(mm, frame) = (struct frame_desc){ .vpn = v->vpn, .entry = v->entry, .warm = v->pte & PTE_WARM };
 	slot_publish(swap_slot(mm, v->entry), frame.val, true);
 	pte_unlock(mm, v->vpn, lru_departure(lru_now_out(mm), v->pte) | pte_make_swap(v->entry));
 }
@@ -426,7 +426,8 @@ static void write_frames(struct mm *mm, struct reclaim_run *run)
 		}
 		batch.frames[batch.nr] = frame;
 		batch.entries[batch.nr] = entry;
-		batch.io[batch.nr++].page = vm_frame_data(&mm->vm, frame);
+		batch.io[batch.nr++] = (struct swap_io){ .page = vm_frame_data(&mm->vm, frame),
+							 .warm = frame_desc(mm, frame)->warm };
 		if (batch.nr == swap_batch_max(mm, entry))
 			write_batch(mm, run, &batch);
 	}

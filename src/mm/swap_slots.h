@@ -76,6 +76,12 @@ static inline bool swap_is_below(struct mm *mm, swp_entry_t entry)
 	return (si->dev_flags & SWAP_DEMOTES) && si->dev->ops->is_below(si->dev, swp_offset(entry));
 }
 
+/* Is it in the memory of a device that would send it below? A hint. */
+static inline bool swap_is_above(struct mm *mm, swp_entry_t entry)
+{
+	return (swap_info(mm, entry)->dev_flags & SWAP_DEMOTES) && !swap_is_below(mm, entry);
+}
+
 /* Is it worth keeping the slot of a page that is written to, as its next copy costs less there? A hint. */
 static inline bool swap_patches(struct mm *mm, swp_entry_t entry)
 {

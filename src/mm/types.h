@@ -154,6 +154,7 @@ struct area_set {
 struct frame_desc {
 	vpn_t vpn;
 	swp_entry_t entry;
+	bool warm; /* as its PTE was */
 };
 
 /* Runs of FRAME_RUN frames. A run's bit is in one of the two words, or it has an owner. */

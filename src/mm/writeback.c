@@ -153,7 +153,8 @@ static void write_victims(struct mm *mm, const struct victim *v, u32 nr, frame_t
 		}
 		batch.victim[batch.nr] = i;
 		batch.entries[batch.nr] = v[i].entry;
-		batch.io[batch.nr++].page = vm_frame_data(&mm->vm, (frame_t){ buffer.val + i });
+		batch.io[batch.nr++] = (struct swap_io){ .page = vm_frame_data(&mm->vm, (frame_t){ buffer.val + i }),
+							 .warm = v[i].pte & PTE_WARM };
 		if (batch.nr == swap_batch_max(mm, v[i].entry))
 			write_batch(mm, &batch, written, failed);
 	}

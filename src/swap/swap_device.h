@@ -57,6 +57,7 @@ struct swap_io {
 	u32 slot;
 	void *page;
 	int err; /* set by the device: 0 or -errno, as read and write return it */
+	bool warm; /* of a write, for SWAP_DEMOTES: the page is wanted often, others are to go below first. A hint. */
 };
 
 /* Where a slot's data lies; what the driver does not fill in is as swap_device_place() says. */

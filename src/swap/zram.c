@@ -64,15 +64,23 @@ struct zram_slot {
 	u16 size; /* of the object */
 	u8 state; /* enum zram_slot_state */
 	u8 stamp; /* of what is in the store, with a lower device: the tick of its last use */
+	bool warm; /* the same: it has been used */
 };
 
-enum { CLOCK_TICKS = 256, TICK_WRITES_MIN = 64, TICK_SHIFT = 9, COLDEST_SHIFT = 4, RAW_MIN = 64 };
+enum {
+	CLOCK_TICKS = 256,
+	TICK_WRITES_MIN = 64,
+	TICK_SHIFT = 8,
+	COLDEST_SHIFT = 4,
+	NEW_SHIFT = 3, /* the part of all that the others have */
+	RAW_MIN = 64,
+};
 
 /* Relaxed all: what is chosen by it is looked at again under its pin. */
 struct zram_clock {
 	struct atomic32 now;
 	struct atomic32 writes; /* since the last tick */
-	struct atomic32 objects[CLOCK_TICKS]; /* in the store, by stamp */
+	struct atomic32 objects[2][CLOCK_TICKS]; /* in the store, by warm and stamp */
 	struct atomic64 ended_ns[CLOCK_TICKS]; /* when the tick ended the last time */
 	struct atomic32 nr_raw; /* in the store */
 };
@@ -104,10 +112,15 @@ static struct zram *zram_of(struct swap_device *dev)
 	return container_of(dev, struct zram, dev);
 }
 
-/* Of the tag: 13 bits of size, 3 of state, 8 of stamp. */
+/* Of the tag: 13 bits of size, 3 of state, 8 of stamp, 1 of warm. */
 static u32 tag_of(const struct zram_slot *s)
 {
-	return s->size | (u32)s->state << 13 | (u32)s->stamp << 16;
+	return s->size | (u32)s->state << 13 | (u32)s->stamp << 16 | (u32)s->warm << 24;
+}
+
+static bool tag_is_warm(u32 tag)
+{
+	return tag >> 24 & 1;
 }
 
 static enum zram_slot_state tag_state(u32 tag)
@@ -130,7 +143,8 @@ static struct zram_slot zram_slot(struct zram *z, u32 slot)
 				   .checksum = e->checksum,
 				   .size = tag & 0x1fff,
 				   .state = (u8)tag_state(tag),
-				   .stamp = (u8)(tag >> 16) };
+				   .stamp = (u8)(tag >> 16),
+				   .warm = tag_is_warm(tag) };
 }
 
 static void zram_set(struct zram *z, u32 slot, const struct zram_slot *s)
@@ -194,12 +208,17 @@ static void page_fill(void *page, u64 element)
 
 /* ---- the clock ---- */
 
+static u32 clock_objects(const struct zram_clock *c, u32 stamp)
+{
+	return atomic32_read(&c->objects[false][stamp]) + atomic32_read(&c->objects[true][stamp]);
+}
+
 /* Two at once may end the tick a little early. */
 static void clock_tick(struct zram_clock *c)
 {
 	u32 now = atomic32_read(&c->now), next = (now + 1) % CLOCK_TICKS;
 
-	if (atomic32_read(&c->objects[next]))
+	if (clock_objects(c, next))
 		return;
 	atomic64_set(&c->ended_ns[now], sync_clock_ns());
 	atomic32_set(&c->writes, 0);
@@ -210,7 +229,7 @@ static void clock_add(struct zram *z, const struct zram_slot *s, u32 n)
 {
 	if (!z->lower || !is_in_store(s->state))
 		return;
-	atomic32_add_return(&z->clock.objects[s->stamp], n);
+	atomic32_add_return(&z->clock.objects[s->warm][s->stamp], n);
 	if (s->state == SLOT_RAW)
 		atomic32_add_return(&z->clock.nr_raw, n);
 }
@@ -231,37 +250,32 @@ static void clock_stamp(struct zram *z, u32 slot, struct zram_slot *s)
 	clock_add(z, s, 1);
 }
 
-/* A read is a use as well. */
-static void clock_touch(struct zram *z, u32 slot, struct zram_slot *s)
+static void clock_use(struct zram *z, u32 slot, struct zram_slot *s)
 {
 	u8 now = (u8)atomic32_read(&z->clock.now);
 
-	if (!z->lower || !is_in_store(s->state) || s->stamp == now)
+	if (!z->lower || !is_in_store(s->state) || (s->stamp == now && s->warm))
 		return;
 	clock_add(z, s, -1u);
 	s->stamp = now;
+	s->warm = true;
 	clock_add(z, s, 1);
 	zram_set(z, slot, s);
 }
 
-/*
- * The age, in ticks, from which on objects are to go: CLOCK_TICKS for none. Without idle_ns those are a sixteenth of
- * all, so that a sweep over the slots finds some soon.
- */
-static u32 clock_coldest_age(struct zram_clock *c, u64 idle_ns, u32 nr)
-{
-	u64 now_ns = sync_clock_ns(), total = 0, seen = 0;
-	u32 now, age = CLOCK_TICKS;
+/* From which ages on, in ticks, objects are to go, by warm; CLOCK_TICKS: none. */
+struct clock_ages {
+	u32 of[2];
+};
 
-	if (idle_ns == UINT64_MAX)
-		return CLOCK_TICKS;
-	if (idle_ns && atomic32_read(&c->objects[atomic32_read(&c->now)]))
-		clock_tick(c); /* although nobody writes */
-	now = atomic32_read(&c->now);
-	for (u32 i = 0; i < CLOCK_TICKS; i++)
-		total += atomic32_read(&c->objects[i]);
-	while (age > 0 && (idle_ns || seen < max_u64(total >> COLDEST_SHIFT, nr))) {
-		u32 stamp = (now - (age - 1)) % CLOCK_TICKS, objects = atomic32_read(&c->objects[stamp]);
+/* Of those that are or are not warm, the oldest: at least `nr`, or all that have been idle. */
+static u32 clock_oldest(const struct zram_clock *c, bool warm, u32 nr, u64 idle_ns)
+{
+	u32 now = atomic32_read(&c->now), age = CLOCK_TICKS, seen = 0;
+	u64 now_ns = idle_ns ? sync_clock_ns() : 0;
+
+	while (age > 0 && (idle_ns || seen < nr)) {
+		u32 stamp = (now - (age - 1)) % CLOCK_TICKS, objects = atomic32_read(&c->objects[warm][stamp]);
 
 		if (idle_ns && objects && (age == 1 || atomic64_read(&c->ended_ns[stamp]) + idle_ns > now_ns))
 			break;
@@ -269,6 +283,36 @@ static u32 clock_coldest_age(struct zram_clock *c, u64 idle_ns, u32 nr)
 		age--;
 	}
 	return seen ? age : CLOCK_TICKS;
+}
+
+/*
+ * Without idle_ns what goes is of the new ones, as long as they are more than their part, and a sixteenth of all, so
+ * that a sweep over the slots finds some soon.
+ */
+static struct clock_ages clock_coldest(struct zram_clock *c, u64 idle_ns, u32 nr)
+{
+	struct clock_ages ages = { { CLOCK_TICKS, CLOCK_TICKS } };
+	u32 nr_new = 0, nr_warm = 0;
+	bool warm;
+
+	if (idle_ns == UINT64_MAX)
+		return ages;
+	if (idle_ns) {
+		if (clock_objects(c, atomic32_read(&c->now)))
+			clock_tick(c); /* although nobody writes */
+		for (int i = 0; i < 2; i++)
+			ages.of[i] = clock_oldest(c, i, 0, idle_ns);
+		return ages;
+	}
+	for (u32 i = 0; i < CLOCK_TICKS; i++) {
+		nr_new += atomic32_read(&c->objects[false][i]);
+		nr_warm += atomic32_read(&c->objects[true][i]);
+	}
+	/* The clock does not wait for those that were used a whole round ago, either. */
+	warm = nr_new <= (nr_new + nr_warm) >> NEW_SHIFT ||
+	       atomic32_read(&c->objects[true][(atomic32_read(&c->now) + 1) % CLOCK_TICKS]);
+	ages.of[warm] = clock_oldest(c, warm, (u32)max_u64((nr_new + nr_warm) >> COLDEST_SHIFT, nr), 0);
+	return ages;
 }
 
 /* ---- what is stored ---- */
@@ -463,9 +507,8 @@ static bool zram_patches(struct swap_device *dev, u32 slot)
 	       score_pays_or_tries(&z->patch_score, slot);
 }
 
-static int zram_write(struct swap_device *dev, u32 slot, const void *page)
+static int zram_store_slot(struct zram *z, u32 slot, const void *page, bool warm)
 {
-	struct zram *z = zram_of(dev);
 	struct zram_slot new;
 	u64 element;
 
@@ -483,11 +526,24 @@ static int zram_write(struct swap_device *dev, u32 slot, const void *page)
 		/* The old contents stay until the new ones are safe. */
 		return zram_fail_write(z, slot);
 	}
-	zram_discard(dev, slot);
+	zram_discard(&z->dev, slot);
+	new.warm = warm;
 	clock_stamp(z, slot, &new);
 	zram_set(z, slot, &new);
 	zram_count(z, slot, &new, 1);
 	return 0;
+}
+
+static int zram_write(struct swap_device *dev, u32 slot, const void *page)
+{
+	return zram_store_slot(zram_of(dev), slot, page, false);
+}
+
+/* One by one, but that a page says how long it is to stay. */
+static void zram_write_pages(struct swap_device *dev, struct swap_io *io, u32 nr)
+{
+	for (u32 i = 0; i < nr; i++)
+		io[i].err = zram_store_slot(zram_of(dev), io[i].slot, io[i].page, io[i].warm);
 }
 
 /* The page of an object's bytes. */
@@ -551,7 +607,7 @@ static int zram_read(struct swap_device *dev, u32 slot, void *page)
 
 	if (ret)
 		swap_counter_add(&z->counters, slot, COUNT_FAILED_READS, 1);
-	clock_touch(z, slot, &s);
+	clock_use(z, slot, &s);
 	return ret;
 }
 
@@ -694,18 +750,20 @@ static u64 zram_hollow(struct swap_device *dev)
 static u32 zram_coldest(struct swap_device *dev, u64 idle_ns, u32 *slots, u32 nr)
 {
 	struct zram *z = zram_of(dev);
-	u32 high = atomic32_read(&z->high_water), age = clock_coldest_age(&z->clock, idle_ns, nr), got = 0;
-	u32 now = atomic32_read(&z->clock.now);
+	struct clock_ages ages = clock_coldest(&z->clock, idle_ns, nr);
+	u32 high = atomic32_read(&z->high_water), now = atomic32_read(&z->clock.now), got = 0;
 	bool is_short = lower_is_short(z->lower);
 
-	if (age == CLOCK_TICKS && !is_short && atomic32_read(&z->clock.nr_raw) < RAW_MIN)
+	if (ages.of[false] == CLOCK_TICKS && ages.of[true] == CLOCK_TICKS && !is_short &&
+	    atomic32_read(&z->clock.nr_raw) < RAW_MIN)
 		return 0;
 	for (u32 looks = high; looks > 0 && got < nr; looks--) {
 		u32 slot = z->hand < high ? z->hand : 0, tag = atomic32_read(&zram_entry(z, slot)->tag);
 
 		z->hand = slot + 1;
 		if (tag_state(tag) == SLOT_RAW || (is_short && is_sparse(z, slot, tag)) ||
-		    (tag_state(tag) == SLOT_COMPRESSED && (now - (tag >> 16)) % CLOCK_TICKS >= age))
+		    (tag_state(tag) == SLOT_COMPRESSED &&
+		     (now - (tag >> 16)) % CLOCK_TICKS >= ages.of[tag_is_warm(tag)]))
 			slots[got++] = slot;
 	}
 	return got;
@@ -891,6 +949,7 @@ static const struct swap_device_ops zram_lower_ops = {
 	.read = zram_read,
 	.write = zram_write,
 	.read_pages = zram_read_pages,
+	.write_pages = zram_write_pages,
 	.discard = zram_discard,
 	.stats = zram_stats,
 	.coldest = zram_coldest,
