@@ -4,7 +4,9 @@
 # writes. Interleaved; each pair of runs is a line: accesses per second of both and their ratio, the MiB written to the
 # file by both and theirs, and how well what went down was compressed.
 #
-#   tiers.sh WEIR BENCH_TIERS DIRECTORY [RUNS [MIB [ACCESSES [WRITES_PERCENT [DATA_FILE]]]]]
+#   tiers.sh WEIR BENCH_TIERS DIRECTORY [RUNS [MIB [ACCESSES [WRITES_PERCENT [DATA_FILE | heap]]]]]
+#
+# The pages are those of a file, by default of the largest library here; heap: those of a program's heap (heap.py).
 set -u
 weir=$1 bench=$2 dir=$3 runs=${4:-3} mib=${5:-384} accesses=${6:-1000000} writes=${7:-50}
 largest=$(find /usr/lib -name '*.so*' -type f -size +4M -printf '%s %p\n' 2>/dev/null | sort -n | tail -1)
@@ -12,6 +14,10 @@ data=${8:-${largest#* }}
 [ -n "$data" ] || { echo "no data file" >&2; exit 77; }
 tmp=$(mktemp -d "$dir/bench.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
+if [ "$data" = heap ]; then
+	data=$tmp/heap
+	"$(dirname "$0")/heap.py" "$data" $((mib / 2)) || exit 1
+fi
 
 # NAME SWAP...
 run() {
