@@ -127,22 +127,9 @@ static bool run_is_below(struct mm *mm, const struct ra_run *run)
 	return true;
 }
 
-static enum keep run_keeps(struct mm *mm, const struct ra_run *run)
+static bool run_stays_clean(struct mm *mm, const struct ra_run *run)
 {
-	if ((run->flags & RA_KEEP) || ((run->flags & RA_READS) && run_is_below(mm, run)))
-		return KEEP_CLEAN;
-	/* What is said of one is said of all that have something to patch. */
-	for (u32 i = 0; i < run->nr; i++) {
-		if (page_keeps(mm, run_vpn(run, i), run->ptes[i], true) == KEEP_STALE)
-			return KEEP_STALE;
-	}
-	return KEEP_NONE;
-}
-
-/* A slot is not kept as stale where it has nothing that could be patched. */
-static enum keep page_of_run_keeps(struct mm *mm, u64 pte, enum keep keep)
-{
-	return keep == KEEP_STALE && !swap_patches(mm, pte_to_swp_entry(pte)) ? KEEP_NONE : keep;
+	return (run->flags & RA_KEEP) || ((run->flags & RA_READS) && run_is_below(mm, run));
 }
 
 /* Reads and installs the run and ends it; returns how many pages came in. */
@@ -150,25 +137,26 @@ static u32 run_finish(struct mm *mm, struct ra_run *run)
 {
 	u32 nr, installed = 0;
 	struct lru_time now;
-	enum keep keep;
 	u64 kept = 0; /* bit by bit */
+	bool clean;
 
 	run_read(mm, run);
-	keep = run_keeps(mm, run);
+	clean = run_stays_clean(mm, run);
 	nr = run_lock(mm, run);
 	now = lru_time(mm);
 	if (nr) {
-		long ret = vm_install(&mm->vm, run->first, vm_frame_data(&mm->vm, run->buffer), nr, keep == KEEP_CLEAN);
+		long ret = vm_install(&mm->vm, run->first, vm_frame_data(&mm->vm, run->buffer), nr, clean);
 
 		installed = ret > 0 ? (u32)ret : 0;
 	}
 	for (u32 i = 0; i < nr; i++) {
 		u64 pte = run->ptes[i];
-		enum keep keeps = page_of_run_keeps(mm, pte, keep);
+		/* As if all were written to, unless they are protected. */
+		enum keep keep = clean ? KEEP_CLEAN : page_keeps(mm, run_vpn(run, i), pte, true);
 
-		kept |= (u64)(keeps != KEEP_NONE) << i;
+		kept |= (u64)(keep != KEEP_NONE) << i;
 		if (i < installed)
-			pte = pte_keeping(pte_to_swp_entry(pte), keeps) |
+			pte = pte_keeping(pte_to_swp_entry(pte), keep) |
 			      page_arrival(mm, &now, pte, run->flags & RA_STREAMED);
 		pte_unlock(mm, run_vpn(run, i), pte);
 	}
@@ -179,7 +167,7 @@ static u32 run_finish(struct mm *mm, struct ra_run *run)
 			swap_free(mm, entry);
 		unclaim(mm, entry);
 	}
-	if (keep == KEEP_CLEAN)
+	if (clean)
 		lru_kept(mm, installed);
 	lru_add_run(mm, run->first, installed);
 	/* Single pages leave as they grow old: to look for them costs more than they take. */
