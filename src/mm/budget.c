@@ -225,8 +225,8 @@ bool budget_store_is_above(const struct mm *mm, u32 percent, u64 hollow)
 
 bool budget_store_is_tight(const struct mm *mm)
 {
-	return stored_now(&mm->budget, atomic64_read(&mm->budget.used)) * 8 >
-	       7 * stored_max(&mm->budget, withheld(&mm->budget));
+	return stored_now(&mm->budget, atomic64_read(&mm->budget.used)) * 16 >
+	       15 * stored_max(&mm->budget, withheld(&mm->budget));
 }
 
 /* A small grant has small watermarks. */

@@ -77,7 +77,7 @@ u64 budget_free(const struct mm *mm);
 u32 budget_low(const struct mm *mm);
 u32 budget_high(const struct mm *mm);
 
-/* The store has more than seven eighths of what it may have: copies of resident pages are not kept there any more. */
+/* The store has more than 15/16 of what it may have: copies of resident pages are not kept there any more. */
 bool budget_store_is_tight(const struct mm *mm);
 
 /* More than so many percent, not counting `hollow` pages. */
