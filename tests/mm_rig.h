@@ -15,7 +15,8 @@ static struct mm mm;
 static struct mm_stats stats;
 
 /* A device of the default size, unless the spec says another. */
-static inline void rig_swapon(const char *swap)
+/* `lower`: what is below it, or NULL. */
+static inline struct swap_device *rig_open(const char *swap, struct swap_device *lower)
 {
 	struct swap_device_config dev_cfg;
 	struct swap_device *dev;
@@ -24,8 +25,14 @@ static inline void rig_swapon(const char *swap)
 	expect_eq(swap_device_parse(swap, &dev_cfg, err, sizeof(err)), 0);
 	if (!dev_cfg.size)
 		dev_cfg.size = mm_default_swap_bytes(&mm);
+	dev_cfg.lower = lower;
 	expect_eq(swap_device_open(&dev_cfg, &dev), 0);
-	expect_eq(mm_swapon(&mm, dev), 0);
+	return dev;
+}
+
+static inline void rig_swapon(const char *swap)
+{
+	expect_eq(mm_swapon(&mm, rig_open(swap, NULL)), 0);
 }
 
 /* With a device, or with none if that is NULL. */
@@ -35,6 +42,22 @@ static inline void rig_create(const struct mm_config *cfg, const char *swap)
 	expect_eq(mm_create(&mm, cfg), 0);
 	if (swap)
 		rig_swapon(swap);
+}
+
+enum { RIG_WINDOW_PAGES = 1 << 16 };
+
+/* With `limit` resident pages, of which the store takes nothing. */
+static inline void rig_create_resident(u32 limit, enum vm_method method, enum swapin_policy policy, const char *swap)
+{
+	struct mm_config cfg = {
+		.resident_pages = limit,
+		.nr_pages = RIG_WINDOW_PAGES,
+		.method = method,
+		.policy = policy,
+		.stats = &stats,
+	};
+
+	rig_create(&cfg, swap);
 }
 
 static inline u64 counter(enum mm_counter c)

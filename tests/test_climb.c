@@ -7,27 +7,11 @@
 #include "mm/swap_slots.h"
 #include "mm_rig.h"
 
-enum { CLIMB_PAGES = 512, OTHERS = 1024, LIMIT_PAGES = 4096, WINDOW_PAGES = 1 << 16 };
+enum { CLIMB_PAGES = 512, OTHERS = 1024, LIMIT_PAGES = 4096 };
 
 static enum vm_method method;
 static enum swapin_policy policy;
 static u64 *others;
-
-static void swapon_tiers(void)
-{
-	struct swap_device_config cfg;
-	struct swap_device *dev;
-	char err[200];
-
-	expect_eq(swap_device_parse("brd", &cfg, err, sizeof(err)), 0);
-	cfg.size = pages_to_bytes(WINDOW_PAGES);
-	expect_eq(swap_device_open(&cfg, &dev), 0);
-	expect_eq(swap_device_parse("zram", &cfg, err, sizeof(err)), 0);
-	cfg.size = pages_to_bytes(WINDOW_PAGES);
-	cfg.lower = dev;
-	expect_eq(swap_device_open(&cfg, &dev), 0);
-	expect_eq(mm_swapon(&mm, dev), 0);
-}
 
 static bool is_below(const u64 *page)
 {
@@ -63,17 +47,10 @@ static void pass_time(u32 nr)
 /* All pages are below. */
 static u64 *pages_below(void)
 {
-	struct mm_config cfg = {
-		.resident_pages = LIMIT_PAGES,
-		.nr_pages = WINDOW_PAGES,
-		.method = method,
-		.policy = policy,
-		.stats = &stats,
-	};
 	u64 *m;
 
-	rig_create(&cfg, NULL);
-	swapon_tiers();
+	rig_create_resident(LIMIT_PAGES, method, policy, NULL);
+	expect_eq(mm_swapon(&mm, rig_open("zram", rig_open("brd", NULL))), 0);
 	mm.readahead = false;
 	m = map_pages(CLIMB_PAGES);
 	others = map_pages(OTHERS);

@@ -9,7 +9,7 @@
 #include "mm_rig.h"
 #include "weir.h"
 
-enum { PAGES = 1024, LIMIT_PAGES = 8 * PAGES, WINDOW_PAGES = 1 << 16, BLOCK = 16 };
+enum { PAGES = 1024, LIMIT_PAGES = 8 * PAGES, BLOCK = 16 };
 
 static enum vm_method method;
 static enum swapin_policy policy;
@@ -18,16 +18,9 @@ static const char *swap;
 /* `nr` pages, each of which knows its number, all but the last `stay` of them swapped out; the first begins a block. */
 static u64 *pages_out(u32 nr, u32 stay)
 {
-	struct mm_config cfg = {
-		.resident_pages = LIMIT_PAGES,
-		.nr_pages = WINDOW_PAGES,
-		.method = method,
-		.policy = policy,
-		.stats = &stats,
-	};
 	u64 *m;
 
-	rig_create(&cfg, swap);
+	rig_create_resident(LIMIT_PAGES, method, policy, swap);
 	m = map_pages(nr + BLOCK);
 	m += (BLOCK - vpn_of(m).val % BLOCK) % BLOCK * WORDS;
 	for (u32 i = 0; i < nr; i++)

@@ -11,22 +11,14 @@
 #include "mm/swap_slots.h"
 #include "mm_rig.h"
 
-enum { STALE_PAGES = 256, KEPT_PAGES = 1024, LIMIT_PAGES = 4096, WINDOW_PAGES = 1 << 16 };
+enum { STALE_PAGES = 256, KEPT_PAGES = 1024, LIMIT_PAGES = 4096 };
 
 static enum vm_method method;
 static enum swapin_policy policy;
 
 static void create(const char *device)
 {
-	struct mm_config cfg = {
-		.resident_pages = LIMIT_PAGES, /* the store takes nothing from it: all copies may be kept */
-		.nr_pages = WINDOW_PAGES,
-		.method = method,
-		.policy = policy,
-		.stats = &stats,
-	};
-
-	rig_create(&cfg, device);
+	rig_create_resident(LIMIT_PAGES, method, policy, device); /* all copies may be kept */
 	mm.keep_hot = true; /* all that is out comes back at once */
 }
 
